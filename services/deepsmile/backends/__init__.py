@@ -1,0 +1,27 @@
+"""Backends: tiles to features, features to logits; in process, or (later) on a Triton server."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsmile.bag import Features
+from deepsmile.contract import Head
+from deepsmile.slides.slide import RGB
+
+
+class Backend(Protocol):
+    """Runs the models of one bundle; safe to call from `concurrency` threads at once."""
+
+    name: str
+    """Runtime, version and execution provider, e.g. "onnxruntime 1.32.0 CPUExecutionProvider"."""
+    concurrency: int
+    """How many `encode` calls keep it busy."""
+
+    def encode(self, tiles: RGB) -> Features:
+        """(B, size, size, 3) uint8 -> (B, D) float32."""
+
+    def score(
+        self, head: Head, features: Features
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(N, D) with N >= 1 -> logits (M, 2) and attention (M, N) of the M members."""

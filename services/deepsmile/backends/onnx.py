@@ -1,0 +1,103 @@
+"""ONNX Runtime in process: many caller threads on one session, each with one thread of its own."""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsmile.bag import Features
+from deepsmile.bundle import Bundle
+from deepsmile.contract import Head
+from deepsmile.errors import BackendMissing, BundleMismatch
+from deepsmile.slides.slide import RGB
+
+PREFERRED_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def onnxruntime_is_installed() -> bool:
+    return importlib.util.find_spec("onnxruntime") is not None
+
+
+def execution_providers() -> list[str]:
+    """The providers that will be used, best first."""
+    if not onnxruntime_is_installed():
+        return []
+    import onnxruntime
+
+    return [p for p in PREFERRED_PROVIDERS if p in onnxruntime.get_available_providers()]
+
+
+class OnnxBackend:
+    """A bundle's encoder and heads, loaded and checked against the contract.
+
+    Raises:
+        BackendMissing: no onnxruntime is installed.
+        BundleMismatch: a graph's inputs or outputs are not those of the contract.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        if not onnxruntime_is_installed():
+            raise BackendMissing("onnxruntime is not installed")
+        import onnxruntime
+
+        providers = execution_providers()
+        self.name = f"onnxruntime {onnxruntime.__version__} {providers[0]}"
+        self.concurrency = threads
+        self._encoder = _session(bundle.encoder_path, threads=1)
+        self._heads = {
+            head.name: _session(bundle.head_path(head), threads) for head in bundle.contract.heads
+        }
+        self._check(bundle)
+
+    def encode(self, tiles: RGB) -> Features:
+        features: Features = self._encoder.run(None, {"tiles": tiles})[0]
+        return features
+
+    def score(
+        self, head: Head, features: Features
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, attention = self._heads[head.name].run(
+            ["logits", "attention"], {"features": features}
+        )
+        return logits, attention
+
+    def _check(self, bundle: Bundle) -> None:
+        features = bundle.contract.features
+        size, dim = features.tile.size_px, features.encoder.feature_dim
+        one_tile = np.zeros((1, size, size, 3), np.uint8)
+        found = _shape_of(self._encoder, {"tiles": one_tile})
+        if found != [(1, dim)]:
+            raise BundleMismatch(f"the encoder turns one tile into {found}, not (1, {dim})")
+        for head in bundle.contract.heads:
+            found = _shape_of(self._heads[head.name], {"features": np.zeros((1, dim), np.float32)})
+            if found != [(head.members, 2), (head.members, 1)]:
+                raise BundleMismatch(f"head {head.name} turns one tile's features into {found}")
+
+
+def _session(path: Path, threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the cores from the reader process.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=execution_providers())
+
+
+def _shape_of(session: Any, feed: dict[str, Any]) -> list[tuple[int, ...]]:  # noqa: ANN401
+    try:
+        return [output.shape for output in session.run(None, feed)]
+    except ValueError as error:  # the graph has other inputs
+        raise BundleMismatch(f"a graph does not take {', '.join(feed)}: {error}") from error
+    except RuntimeError as error:
+        raise BundleMismatch(f"a graph refuses {', '.join(feed)}: {error}") from error

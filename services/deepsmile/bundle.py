@@ -1,0 +1,135 @@
+"""Bundle: a contract with the files it names, verified byte for byte before use.
+
+On disk a bundle is `NAME.bundle.json` at the top of a model repository, beside the model
+folders that Triton serves (`MODEL/VERSION/model.onnx`), which several bundles may share.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from deepsmile.contract import Contract, Head, Name, Sha256
+from deepsmile.digest import digest_of, digest_of_file
+from deepsmile.errors import BundleCorrupt, BundleUnknown
+
+SUFFIX = ".bundle.json"
+
+
+class BundleFile(BaseModel):
+    """`NAME.bundle.json` as it is written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format: Literal["deepsmile-bundle/1"]
+    name: Name
+    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,31}$")]
+    notice: str
+    """Said beside every score, e.g. that the model saw synthetic data only."""
+    contract: Contract
+    files: dict[str, Sha256]
+    """Digest of each file by its path from the repository's root: models and card."""
+    card: str
+    """Which of `files` is the model card."""
+    provenance: dict[str, Any]
+    """Where it came from: command, data, seeds, metrics, software."""
+    digest: Sha256
+    """SHA-256 of the canonical JSON of everything above."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded and verified bundle."""
+
+    root: Path
+    file: BundleFile
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    @property
+    def contract(self) -> Contract:
+        return self.file.contract
+
+    @property
+    def digest(self) -> str:
+        return self.file.digest
+
+    @property
+    def encoder_path(self) -> Path:
+        return self._path_of(self.contract.features.encoder.sha256)
+
+    def head_path(self, head: Head) -> Path:
+        return self._path_of(head.sha256)
+
+    def card(self) -> str:
+        """The model card, Markdown."""
+        return (self.root / self.file.card).read_text()
+
+    def _path_of(self, sha256: str) -> Path:
+        return self.root / next(p for p, digest in self.file.files.items() if digest == sha256)
+
+
+def bundle_names(repository: Path) -> list[str]:
+    """Names of the bundles in a model repository, sorted."""
+    return sorted(p.name.removesuffix(SUFFIX) for p in repository.glob(f"*{SUFFIX}"))
+
+
+def load_bundle(repository: Path, name: str) -> Bundle:
+    """Load `NAME.bundle.json` and check every digest.
+
+    Raises:
+        BundleUnknown: no bundle of that name.
+        BundleCorrupt: a byte changed, a file is missing, or the contract names no file.
+    """
+    if name not in bundle_names(repository):
+        known = ", ".join(bundle_names(repository)) or "none"
+        raise BundleUnknown(f"no bundle named {name!r}; this repository has: {known}")
+    path = repository / f"{name}{SUFFIX}"
+    file = _parse(path)
+    _verify(repository, path, file)
+    return Bundle(repository, file)
+
+
+def write_bundle(repository: Path, content: dict[str, Any]) -> Bundle:
+    """Seal `content` (a `BundleFile` without its digest), write it, and load it back.
+
+    The models and the card must be in place already.
+    """
+    sealed = {**content, "digest": digest_of(content)}
+    path = repository / f"{content['name']}{SUFFIX}"
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    partial.replace(path)
+    return load_bundle(repository, content["name"])
+
+
+def _parse(path: Path) -> BundleFile:
+    try:
+        raw = json.loads(path.read_text())
+        sealed = raw.pop("digest")
+        if digest_of(raw) != sealed:
+            raise BundleCorrupt(f"{path.name}: its content does not match its digest")
+        return BundleFile.model_validate({**raw, "digest": sealed})
+    except (ValueError, ValidationError, KeyError, AttributeError) as error:
+        raise BundleCorrupt(f"{path.name}: {error}") from error
+
+
+def _verify(root: Path, path: Path, file: BundleFile) -> None:
+    for relative, expected in file.files.items():
+        if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
+            raise BundleCorrupt(f"{path.name}: {relative!r} lies outside the repository")
+        target = root / relative
+        if not target.is_file():
+            raise BundleCorrupt(f"{path.name}: {relative} is missing")
+        found = digest_of_file(target)
+        if found != expected:
+            raise BundleCorrupt(f"{relative}: SHA-256 is {found}, the bundle says {expected}")
+    contract = file.contract
+    named = {contract.features.encoder.sha256, *(head.sha256 for head in contract.heads)}
+    missing = named - set(file.files.values())
+    if missing or file.card not in file.files:
+        raise BundleCorrupt(f"{path.name}: no file for {', '.join(sorted(missing)) or file.card}")

@@ -1,0 +1,310 @@
+"""Pipeline: the road from a slide file to a report.
+
+slide -> facts -> plan -> tile batches -> features -> bag -> logits -> scores -> report
+
+Training leaves the road after `extract` and comes back with a bundle.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsmile import __version__
+from deepsmile.backends import Backend
+from deepsmile.bag import FeatureBag, Features, check_contract, in_reading_order
+from deepsmile.bundle import Bundle
+from deepsmile.contract import FeatureContract, Head
+from deepsmile.digest import digest_of_slide
+from deepsmile.errors import Abstention, TooLittleTissue
+from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
+from deepsmile.reading import Looked, ReaderLimits, read_slide
+from deepsmile.report import (
+    DECIMALS,
+    Abstained,
+    BundleReport,
+    HeadResult,
+    Reason,
+    Report,
+    Run,
+    Scored,
+    slide_report,
+    tiles_report,
+)
+from deepsmile.tiles import TileBatch
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, done, total) as work goes on; total 0: not known. Stop the work by raising."""
+
+STAGES = ("qc", "tiling", "encoding", "aggregating")
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """For callers who do not look."""
+
+
+@dataclass(frozen=True)
+class SlideSource:
+    """A slide to score."""
+
+    path: Path
+    sha256: str | None = None
+    """Known from the upload; None: computed beside the reading."""
+    mpp: float | None = None
+    """Microns per pixel of level 0, overriding the file's."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How slides are read: process limits and tiles per batch."""
+
+    limits: ReaderLimits
+    batch: int
+
+
+@dataclass
+class Extraction:
+    """What reading and encoding a slide gave; `bag` is None when we abstained on the way."""
+
+    slide: SlideFacts | None = None
+    plan: PlanFacts | None = None
+    count: ReadCount | None = None
+    bag: FeatureBag | None = None
+    sha256: str = ""
+    abstention: Abstention | None = None
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+
+def score_slide(
+    source: SlideSource,
+    bundle: Bundle,
+    backend: Backend,
+    reader: Reader,
+    *,
+    progress: Progress = no_progress,
+    job_id: str | None = None,
+) -> Report:
+    """Score one slide with every head of a bundle.
+
+    Raises:
+        SlideError: the file cannot be read. An `Abstention` is no error: it is in the report.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    extraction = extract(source, bundle.contract.features, backend, reader, progress=progress)
+    aggregating = time.perf_counter()
+    heads = tuple(_head_results(extraction, bundle, backend))
+    extraction.timings_s["aggregating"] = time.perf_counter() - aggregating
+    extraction.timings_s["total"] = time.perf_counter() - clock
+    run = Run(
+        job_id=job_id,
+        started_at=started.isoformat(),
+        finished_at=datetime.now(UTC).isoformat(),
+        backend=backend.name,
+        timings_s={name: round(value, 3) for name, value in extraction.timings_s.items()},
+    )
+    return _report(source, extraction, bundle, heads, run)
+
+
+def extract(
+    source: SlideSource,
+    contract: FeatureContract,
+    backend: Backend,
+    reader: Reader,
+    *,
+    progress: Progress = no_progress,
+) -> Extraction:
+    """Slide to feature bag; training calls this very function.
+
+    Raises:
+        SlideError: the file cannot be read.
+    """
+    extraction = Extraction()
+    features: list[Features] = []
+    cells: list[NDArray[np.int32]] = []
+    with ThreadPoolExecutor(1) as hashing:
+        sha256 = hashing.submit(_sha256, source)
+        stages = _Stages(progress, extraction.timings_s)
+        try:
+            with (
+                closing(_read(source, contract, reader, extraction, stages)) as tiles,
+                closing(_encode(tiles, backend)) as encoded,
+            ):
+                for batch_cells, batch_features in encoded:
+                    cells.append(batch_cells)
+                    features.append(batch_features)
+                    stages.advance(len(batch_cells))
+        except Abstention as abstention:
+            extraction.abstention = abstention
+        stages.enter("aggregating", 0)
+        extraction.sha256 = sha256.result()
+    if extraction.plan and extraction.abstention is None:
+        joined, places = in_reading_order(features, cells, contract.encoder.feature_dim)
+        extraction.bag = FeatureBag(
+            features=joined,
+            cells=places,
+            origin_l0=extraction.plan.origin_l0,
+            step_l0=extraction.plan.step_l0,
+            slide_sha256=extraction.sha256,
+            features_digest=contract.digest,
+        )
+    return extraction
+
+
+def score_bag(bag: FeatureBag, head: Head, bundle: Bundle, backend: Backend) -> Scored:
+    """Feature bag to one head's calibrated answer.
+
+    Raises:
+        TooLittleTissue: fewer tiles than the head asks for.
+        BundleMismatch: the bag was made under another contract.
+    """
+    check_contract(bag, bundle.contract.features.digest)
+    tiles = len(bag.features)
+    if tiles < head.min_tiles:
+        raise TooLittleTissue(f"{tiles} tissue tiles; the head {head.name} needs {head.min_tiles}")
+    logits, _attention = backend.score(head, bag.features)  # (M, 2), (M, N)
+    members = positive_probabilities(logits)  # (M,)
+    raw = float(members.mean())
+    probability = round(head.calibration.apply(raw), DECIMALS)
+    point = head.decision_point
+    return Scored(
+        head=head.name,
+        head_sha256=head.sha256,
+        calibration_digest=head.calibration_digest,
+        positive=head.positive,
+        probability_raw=round(raw, DECIMALS),
+        probability=probability,
+        calibration=head.calibration.method,
+        spread=round(float(members.std()), DECIMALS),
+        members=head.members,
+        label=head.positive if probability >= point.threshold else head.negative,
+        operating_point=point,
+    )
+
+
+def positive_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Softmax over the two classes, positive class: (M, 2) -> (M,)."""
+    margin = logits[:, 1].astype(np.float64) - logits[:, 0]  # (M,)
+    return 1 / (1 + np.exp(-np.clip(margin, -700, 700)))
+
+
+def _sha256(source: SlideSource) -> str:
+    return source.sha256 or (digest_of_slide(source.path) if source.path.exists() else "")
+
+
+def _read(
+    source: SlideSource,
+    contract: FeatureContract,
+    reader: Reader,
+    extraction: Extraction,
+    stages: "_Stages",
+) -> Generator[TileBatch]:
+    """Tile batches; the facts and counts go into `extraction` as they pass by."""
+    stages.enter("qc", 0)
+    events = read_slide(
+        source.path, contract, mpp=source.mpp, batch=reader.batch, limits=reader.limits
+    )
+    with closing(events):
+        for event in events:
+            match event:
+                case SlideFacts():
+                    extraction.slide = event
+                    stages.enter("tiling", 0)
+                case Looked():
+                    stages.at(event.done, event.total)
+                case PlanFacts():
+                    extraction.plan = event
+                    stages.enter("encoding", event.candidates)
+                case TileBatch():
+                    yield event
+                case ReadCount():
+                    extraction.count = event
+                    extraction.timings_s["reader_cpu"] = event.cpu_s
+
+
+class _Stages:
+    """Times each stage and passes progress on."""
+
+    def __init__(self, progress: Progress, timings_s: dict[str, float]) -> None:
+        self._progress, self._timings_s = progress, timings_s
+        self._name, self._done, self._total, self._since = "", 0, 0, time.perf_counter()
+
+    def enter(self, name: str, total: int) -> None:
+        now = time.perf_counter()
+        if self._name:
+            self._timings_s[self._name] = now - self._since
+        self._name, self._since = name, now
+        self.at(0, total)
+
+    def at(self, done: int, total: int) -> None:
+        self._done, self._total = done, total
+        self._progress(self._name, done, total)
+
+    def advance(self, count: int) -> None:
+        self.at(self._done + count, self._total)
+
+
+def _encode(
+    batches: Iterator[TileBatch], backend: Backend
+) -> Generator[tuple[NDArray[np.int32], Features]]:
+    """Encode batches on as many threads as keep the backend busy, in order, few in memory."""
+    pending: deque[tuple[NDArray[np.int32], Future[Features]]] = deque()
+    with ThreadPoolExecutor(backend.concurrency) as pool:
+        for batch in batches:
+            pending.append((batch.cells, pool.submit(backend.encode, batch.pixels)))
+            while len(pending) > 2 * backend.concurrency or (pending and pending[0][1].done()):
+                cells, features = pending.popleft()
+                yield cells, features.result()
+        for cells, features in pending:
+            yield cells, features.result()
+
+
+def _head_results(extraction: Extraction, bundle: Bundle, backend: Backend) -> Iterator[HeadResult]:
+    for head in bundle.contract.heads:
+        try:
+            if extraction.abstention is not None or extraction.bag is None:
+                raise extraction.abstention or TooLittleTissue("no tile was read")
+            yield score_bag(extraction.bag, head, bundle, backend)
+        except Abstention as why:
+            yield Abstained(
+                head=head.name,
+                head_sha256=head.sha256,
+                calibration_digest=head.calibration_digest,
+                reason=Reason(code=why.code, detail=why.detail, hint=why.hint),
+            )
+
+
+def _report(
+    source: SlideSource,
+    extraction: Extraction,
+    bundle: Bundle,
+    heads: tuple[HeadResult, ...],
+    run: Run,
+) -> Report:
+    facts, contract = extraction.slide, bundle.contract
+    assert facts is not None, "every abstention comes after the slide was opened"
+    note = extraction.count.reader_note if extraction.count else facts.reader_note
+    tile = contract.features.tile
+    return Report(
+        notice=bundle.file.notice,
+        software=f"deepsmile {__version__}",
+        requested_mpp=source.mpp,
+        slide=slide_report(extraction.sha256, facts, extraction.plan, note),
+        tiles=tiles_report(extraction.plan, extraction.count, tile.size_um, tile.size_px),
+        bundle=BundleReport(
+            name=bundle.name,
+            version=bundle.file.version,
+            digest=bundle.digest,
+            contract_digest=contract.digest,
+            features_digest=contract.features.digest,
+            encoder_sha256=contract.features.encoder.sha256,
+        ),
+        heads=heads,
+        run=run,
+    )

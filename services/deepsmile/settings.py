@@ -1,0 +1,97 @@
+"""Settings: where and how it runs. Built once at the edge, passed as an argument.
+
+Nothing here can change a score; what can is in the contract. Every field is read from the
+environment as DEEPSMILE_<NAME>, e.g. DEEPSMILE_DATA_DIR=/srv/deepsmile.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from deepsmile.pipeline import Reader
+from deepsmile.reading import ReaderLimits
+
+GIB = 1 << 30
+
+
+def shipped_repository() -> Path:
+    """The model repository that came with the code: in the wheel, or in the checkout."""
+    here = Path(__file__).parent
+    packaged = here / "model_repository"
+    return packaged if packaged.is_dir() else here.parents[1] / "model_repository"
+
+
+class Settings(BaseSettings):
+    """All settings; the defaults run everything on one machine under one folder."""
+
+    model_config = SettingsConfigDict(env_prefix="DEEPSMILE_", frozen=True, extra="forbid")
+
+    data_dir: Path = Path("deepsmile-data")
+    """Database, uploads, embedded broker, temporary files."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty: SQLite in the data directory."""
+    broker_url: str = ""
+    """Redis or Valkey URL; empty: the embedded server's socket in the data directory."""
+    model_repository: Path = Field(default_factory=shipped_repository)
+    default_bundle: str = "demo"
+    """Used when a request names none."""
+    allowed_roots: tuple[Path, ...] = ()
+    """Folders from which a request may name a slide by path."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_upload_bytes: int = 32 * GIB
+    disk_reserve_bytes: int = 1 * GIB
+    """An upload that would leave less free space than this is refused."""
+    keep_uploads_s: float = 24 * 3600.0
+    """Uploaded slides are deleted this long after their last job ended."""
+
+    encoder_threads: int = 0
+    """Callers of the encoder, one thread each; 0: as many as there are cores."""
+    encoder_batch: int = 4
+    """Tiles per call; small batches stay in a CPU's caches."""
+    reader_memory_bytes: int = 4 * GIB
+    """Address space of a reader process."""
+    reader_cpu_s: int = 3600
+    reader_timeout_s: float = 120.0
+    """Longest silence of a reader process."""
+
+    lease_s: float = 30.0
+    """A job whose worker is silent this long is given to another."""
+    heartbeat_s: float = 10.0
+    sweep_s: float = 5.0
+    max_attempts: int = 3
+    """Times a job may lose its worker before it is abandoned."""
+    drain_s: float = 600.0
+    """How long a stop waits for the job at hand."""
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'deepsmile.sqlite').absolute()}"
+
+    @property
+    def broker(self) -> str:
+        """Celery broker URL."""
+        return self.broker_url or f"redis+socket://{self.valkey_socket}"
+
+    @property
+    def valkey_socket(self) -> Path:
+        """Unix socket of the embedded broker."""
+        return (self.data_dir / "valkey" / "valkey.sock").absolute()
+
+    @property
+    def uploads(self) -> Path:
+        return self.data_dir / "uploads"
+
+    @property
+    def reader(self) -> Reader:
+        """How slides are read."""
+        limits = ReaderLimits(
+            scratch=self.data_dir / "scratch",
+            memory_bytes=self.reader_memory_bytes,
+            cpu_s=self.reader_cpu_s,
+            stall_s=self.reader_timeout_s,
+        )
+        return Reader(limits, self.encoder_batch)

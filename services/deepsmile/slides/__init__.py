@@ -1,0 +1,1 @@
+"""Slides: one protocol, two readers, raw level pixels and nothing else."""

@@ -1,0 +1,56 @@
+"""Opening a slide: preflight, then cuCIM where it is safe, OpenSlide for the rest."""
+
+import importlib.util
+from pathlib import Path
+
+from deepsmile.slides.cucim import CucimSlide
+from deepsmile.slides.files import kind_of, locate
+from deepsmile.slides.openslide import OpenSlideSlide
+from deepsmile.slides.slide import Slide
+from deepsmile.slides.tiff import TiffFacts, inspect_tiff
+
+CUCIM_SUFFIXES = (".tif", ".tiff", ".svs")
+
+
+def open_slide(path: Path, scratch: Path) -> Slide:
+    """Open the slide that `path` holds: a file, a folder (DICOM, MRXS) or a zip of one.
+
+    Call it in a process that may die: decoders are C code and files are hostile
+    (`deepsmile.reading` does). `scratch` is an empty folder that the caller removes.
+
+    Raises:
+        SlideError: with the code that fits.
+    """
+    file = locate(path, scratch)
+    if kind_of(file) != "tiff":
+        return OpenSlideSlide(file, None, "not a TIFF")
+    facts = inspect_tiff(file)
+    objection = _objection(facts)
+    if objection:
+        return OpenSlideSlide(file, facts.mpp, objection)
+    return CucimSlide(
+        _with_suffix(file, scratch),
+        facts.format,
+        facts.mpp,
+        second_opinion=lambda: OpenSlideSlide(file, facts.mpp, "second opinion"),
+    )
+
+
+def cucim_is_installed() -> bool:
+    """Whether the fast reader can be used."""
+    return importlib.util.find_spec("cucim") is not None
+
+
+def _objection(facts: TiffFacts) -> str:
+    if facts.cucim_objections:
+        return "; ".join(facts.cucim_objections)
+    return "" if cucim_is_installed() else "cuCIM is not installed"
+
+
+def _with_suffix(path: Path, scratch: Path) -> Path:
+    """A name that cuCIM accepts: it goes by the suffix, and minds its case."""
+    if path.suffix in CUCIM_SUFFIXES:
+        return path
+    link = scratch / "slide.tif"
+    link.symlink_to(path.resolve())
+    return link

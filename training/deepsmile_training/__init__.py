@@ -1,0 +1,1 @@
+"""Makes bundles: encoders, heads, calibration, evidence, export. Needs torch."""
