@@ -6,8 +6,7 @@ import pytest
 
 from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bundle import Bundle
-from deepsmile.pipeline import Reader
-from deepsmile.reading import ReaderLimits
+from deepsmile.reading import Reader, ReaderLimits
 from tests.making import make_bundle, tissue_image, write_svs
 
 

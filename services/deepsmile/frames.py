@@ -17,6 +17,10 @@ from pydantic import BaseModel, ConfigDict
 from deepsmile.contract import FeatureContract
 
 HEADER = Struct("<II")
+"""Sizes of a frame's JSON and payload, bytes."""
+STATUS = Struct("<i")
+"""How a forked reader ended: exit code, or minus the signal."""
+MAX_REQUEST_BYTES = 1 << 16
 
 
 class Strict(BaseModel):

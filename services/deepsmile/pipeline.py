@@ -25,7 +25,7 @@ from deepsmile.contract import FeatureContract, Head
 from deepsmile.digest import digest_of_slide
 from deepsmile.errors import Abstention, TooLittleTissue
 from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
-from deepsmile.reading import Looked, ReaderLimits, read_slide
+from deepsmile.reading import Looked, Reader
 from deepsmile.report import (
     DECIMALS,
     Abstained,
@@ -59,14 +59,6 @@ class SlideSource:
     """Known from the upload; None: computed beside the reading."""
     mpp: float | None = None
     """Microns per pixel of level 0, overriding the file's."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """How slides are read: process limits and tiles per batch."""
-
-    limits: ReaderLimits
-    batch: int
 
 
 @dataclass
@@ -207,10 +199,7 @@ def _read(
 ) -> Generator[TileBatch]:
     """Tile batches; the facts and counts go into `extraction` as they pass by."""
     stages.enter("qc", 0)
-    events = read_slide(
-        source.path, contract, mpp=source.mpp, batch=reader.batch, limits=reader.limits
-    )
-    with closing(events):
+    with closing(reader.read(source.path, contract, mpp=source.mpp)) as events:
         for event in events:
             match event:
                 case SlideFacts():

@@ -17,8 +17,8 @@ from deepsmile.errors import MppTooCoarse
 from deepsmile.grid import Grid
 from deepsmile.slides.slide import RGB, Slide
 
-MAX_BLOCK_PX = 1800
-"""Side of the largest region read at once: beyond it page faults cost more than is saved."""
+MAX_BLOCK_PX = 1100
+"""Side of the largest region read at once; larger ones cost more in page faults than they save."""
 
 Cells = NDArray[np.int32]
 """Tile positions (N, 2) as (column, row)."""
@@ -110,7 +110,8 @@ def _crop(edge_px: float, size_px: int) -> int:
 def resample(crop: RGB, out: RGB) -> None:
     """Shrink `crop` to `out`, both (h, w, 3): means of 2 x 2, then one bilinear step.
 
-    Within 0.1 dB of exact area integration at a fifth of its cost (docs/decisions.md).
+    The same pixels from a slide whose pyramid holds only 0.25, or also 0.5 or 1 um per px:
+    33.0 dB from exact area integration each time, at 0.1 to 0.5 ms (docs/decisions.md).
     """
     height, width = out.shape[:2]
     while crop.shape[0] >= 2 * height and crop.shape[1] >= 2 * width:

@@ -1,10 +1,13 @@
 """The reader process: opens one hostile file within limits, sends tiles, and may die of it.
 
-Started by `deepsmile.reading` as `python -m deepsmile.reader_process FD`, with a `ReadRequest`
-on stdin. Everything that touches the file's bytes happens here.
+`deepsmile.reader_host` starts `python -m deepsmile.reader_process FD` once; this host imports the
+readers, then forks a fresh process for every slide, so that a slide costs a fork and not 0.3 s
+of imports. Everything that touches a file's bytes happens in the forked process.
 """
 
+import os
 import resource
+import socket
 import sys
 import time
 from pathlib import Path
@@ -12,8 +15,16 @@ from pathlib import Path
 import cv2
 
 from deepsmile.errors import DeepSmileError
-from deepsmile.frames import PlanFacts, ReadCount, ReadRequest, SlideFacts, write_frame
-from deepsmile.slides.open import open_slide
+from deepsmile.frames import (
+    MAX_REQUEST_BYTES,
+    STATUS,
+    PlanFacts,
+    ReadCount,
+    ReadRequest,
+    SlideFacts,
+    write_frame,
+)
+from deepsmile.slides.open import cucim_is_installed, open_slide
 from deepsmile.slides.slide import Slide
 from deepsmile.tiles import TileCount, TilePlan, plan_tiles, read_tiles
 
@@ -21,16 +32,48 @@ NOTHING = memoryview(b"")
 
 
 def main() -> None:
-    """Serve one request and exit."""
-    fd = int(sys.argv[1])
-    request = ReadRequest.model_validate_json(sys.stdin.buffer.read())
-    limit(request)
+    """Serve requests until the other end of the control socket closes."""
     cv2.setNumThreads(1)
+    if cucim_is_installed():
+        import cucim.clara  # noqa: F401 - loaded before the fork, for all that follow
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        while serve_next(control):
+            pass
+
+
+def serve_next(control: socket.socket) -> bool:
+    """Fork a reader for the next request, tell who it is and how it ended; False at the end."""
+    text, fds, _, _ = socket.recv_fds(control, MAX_REQUEST_BYTES, maxfds=2)
+    if not text:
+        return False
+    pid = os.fork()
+    if pid == 0:
+        control.close()
+        read_one(text, *fds)
+        os._exit(0)  # the host's own clean-up is none of ours
+    for fd in fds:
+        os.close(fd)
+    pidfd = os.pidfd_open(pid)
     try:
-        serve(fd, request)
+        socket.send_fds(control, [b"forked"], [pidfd])
+        control.send(STATUS.pack(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
+    except OSError:
+        return False  # nobody is listening any more
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def read_one(text: bytes, frames_fd: int, errors_fd: int) -> None:
+    """Read one slide. An exception that is not ours ends the process; stderr has its last words."""
+    os.dup2(errors_fd, 2)
+    request = ReadRequest.model_validate_json(text)
+    limit(request)
+    try:
+        serve(frames_fd, request)
     except DeepSmileError as error:
         body = {"code": error.code, "detail": error.detail, "hint": error.hint}
-        write_frame(fd, "error", body, NOTHING)
+        write_frame(frames_fd, "error", body, NOTHING)
 
 
 def limit(request: ReadRequest) -> None:
@@ -49,8 +92,11 @@ def serve(fd: int, request: ReadRequest) -> None:
         write_frame(fd, "looked", {"done": done, "total": total}, NOTHING)
 
     plan = plan_tiles(slide, request.contract, request.mpp, looked)
-    image = plan.overview.image.ravel().data if request.overview else NOTHING
-    write_frame(fd, "plan", plan_facts(plan).model_dump(), image)
+    write_frame(fd, "plan", plan_facts(plan).model_dump(), NOTHING)
+    if request.overview:
+        write_frame(
+            fd, "overview", {"columns": plan.grid.columns}, plan.overview.image.ravel().data
+        )
     count = TileCount()
     if request.batch:
         for batch in read_tiles(slide, plan, request.contract, request.batch, count):

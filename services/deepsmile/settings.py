@@ -9,8 +9,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from deepsmile.pipeline import Reader
-from deepsmile.reading import ReaderLimits
+from deepsmile.reading import Reader, ReaderLimits
 
 GIB = 1 << 30
 
@@ -87,7 +86,7 @@ class Settings(BaseSettings):
 
     @property
     def reader(self) -> Reader:
-        """How slides are read."""
+        """A new reader of slides; keep it, its process stays warm."""
         limits = ReaderLimits(
             scratch=self.data_dir / "scratch",
             memory_bytes=self.reader_memory_bytes,

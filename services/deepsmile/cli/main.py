@@ -1,0 +1,42 @@
+"""`deepsmile`: the commands, and how their errors are told."""
+
+import sys
+
+import typer
+
+from deepsmile import __version__
+from deepsmile.cli.doctor import doctor
+from deepsmile.cli.inspect import inspect
+from deepsmile.cli.replay import replay
+from deepsmile.cli.score import score
+from deepsmile.errors import DeepSmileError
+
+EXIT_ERROR = 1
+
+commands = typer.Typer(
+    name="deepsmile",
+    help="Calibrated slide-level scores from H&E whole-slide images. Research use only.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for command in (score, inspect, replay, doctor):
+    commands.command()(command)
+
+
+@commands.callback(invoke_without_command=True)
+def version(
+    show: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if show:
+        typer.echo(f"deepsmile {__version__}")
+        raise typer.Exit
+
+
+def app() -> None:
+    """Entry point: our errors are one line of what, one of what next, and exit code 1."""
+    try:
+        commands()
+    except DeepSmileError as error:
+        typer.secho(f"{error.code}: {error.detail}", fg="red", err=True)
+        typer.echo(error.hint, err=True)
+        sys.exit(EXIT_ERROR)

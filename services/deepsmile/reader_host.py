@@ -1,0 +1,167 @@
+"""Reader host: starts the process that forks readers, and listens to what they send."""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from select import POLLIN, poll
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsmile.errors import DeepSmileError, ReaderKilled, SlideTimeout, SlideUnreadable
+from deepsmile.frames import HEADER, STATUS, Frame, ReadRequest
+
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+PIPE_BYTES = 1 << 20
+LAST_WORDS = 300
+FORKED_BYTES = 16
+
+
+class ReaderHost:
+    """The process that forks the readers, and the socket to it."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "deepsmile.reader_process", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **ONE_THREAD},
+            )
+        self.stop = weakref.finalize(self, _stop, self._process, self._control)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    @contextmanager
+    def fork(self, request: ReadRequest) -> Iterator["ReaderChannel"]:
+        """A reader process and the pipe from it; dead and reaped on the way out.
+
+        Raises:
+            ReaderKilled: the host itself is gone.
+        """
+        receive_fd, send_fd = os.pipe()
+        with (
+            os.fdopen(receive_fd, "rb", buffering=0) as pipe,
+            tempfile.TemporaryFile() as errors,
+        ):
+            with contextlib.suppress(OSError):  # a container may forbid pipes this large
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            with os.fdopen(send_fd, "wb", buffering=0) as sink:
+                pidfd = self._ask_for_fork(request, [sink.fileno(), errors.fileno()])
+            channel = ReaderChannel(self._control, pidfd, pipe, errors, request)
+            try:
+                yield channel
+            finally:
+                channel.end()
+
+    def _ask_for_fork(self, request: ReadRequest, fds: list[int]) -> int:
+        try:
+            socket.send_fds(self._control, [request.model_dump_json().encode()], fds)
+            _, pidfds, _, _ = socket.recv_fds(self._control, FORKED_BYTES, maxfds=1)
+        except OSError as error:
+            raise ReaderKilled("the readers' host process is gone") from error
+        if not pidfds:
+            raise ReaderKilled("the readers' host process was killed from outside")
+        return pidfds[0]
+
+
+def _stop(process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    control.close()
+    process.kill()
+    process.wait()
+
+
+class ReaderChannel:
+    """One reader process: its frames, its end."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        pidfd: int,
+        pipe: IO[bytes],
+        errors: IO[bytes],
+        request: ReadRequest,
+    ) -> None:
+        self._control, self._pidfd, self._pipe = control, pidfd, pipe
+        self._errors, self._request = errors, request
+        self._exit_code: int | None = None
+
+    def frames(self, stall_s: float) -> Iterator[Frame]:
+        """Frames up to and with the last.
+
+        Raises:
+            SlideTimeout: none came for `stall_s`.
+            SlideUnreadable, ReaderKilled: the process died.
+        """
+        while True:
+            text_size, payload_size = HEADER.unpack(self._receive(HEADER.size, stall_s).data)
+            body = json.loads(self._receive(text_size, stall_s).tobytes())
+            kind = body.pop("kind")
+            if kind == "error":
+                body["detail"] = self._without_paths(body["detail"])
+            yield Frame(kind, body, self._receive(payload_size, stall_s))
+            if kind in ("done", "error"):
+                return
+
+    def _receive(self, size: int, stall_s: float) -> NDArray[np.uint8]:
+        buffer = np.empty(size, np.uint8)  # (size,)
+        rest = buffer.data
+        ready = poll()
+        ready.register(self._pipe, POLLIN)
+        deadline = time.monotonic() + stall_s
+        while rest.nbytes:
+            if not ready.poll(max(deadline - time.monotonic(), 0) * 1000):
+                raise SlideTimeout(f"the reader sent nothing for {stall_s:g} s")
+            count = os.readv(self._pipe.fileno(), [rest])
+            if count == 0:
+                raise self._death()
+            rest = rest[count:]
+        return buffer
+
+    def end(self) -> int:
+        """Kill the process if it still runs; its exit code, or minus its signal."""
+        if self._exit_code is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            os.close(self._pidfd)
+            status = self._control.recv(STATUS.size)
+            self._exit_code = int(STATUS.unpack(status)[0]) if status else -signal.SIGKILL
+        return self._exit_code
+
+    def _death(self) -> DeepSmileError:
+        """Why the pipe closed before the last frame: the process has its exit code already."""
+        code = self.end()
+        if code == -signal.SIGXCPU:
+            return SlideTimeout(f"the reader used up its {self._request.cpu_s} s of CPU time")
+        if code == -signal.SIGKILL:
+            return ReaderKilled("the reader process was killed from outside")
+        how = f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        said = f": {self._without_paths(lines[-1])[:LAST_WORDS]}" if lines else ""
+        return SlideUnreadable(f"the reader process died {how}{said}")
+
+    def _without_paths(self, text: str) -> str:
+        """File names may name patients; they stay out of errors."""
+        for path in (self._request.path, self._request.scratch):
+            text = text.replace(path, "the slide")
+        return text
