@@ -5,13 +5,17 @@ environment as DEEPSMILE_<NAME>, e.g. DEEPSMILE_DATA_DIR=/srv/deepsmile.
 """
 
 from pathlib import Path
+from tempfile import gettempdir
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from deepsmile.digest import digest_of
 from deepsmile.reading import Reader, ReaderLimits
 
 GIB = 1 << 30
+MAX_SOCKET_PATH = 100
+"""Unix sockets have names of at most 107 bytes."""
 
 
 def shipped_repository() -> Path:
@@ -77,8 +81,12 @@ class Settings(BaseSettings):
 
     @property
     def valkey_socket(self) -> Path:
-        """Unix socket of the embedded broker."""
-        return (self.data_dir / "valkey" / "valkey.sock").absolute()
+        """Unix socket of the embedded broker; under the temporary folder if its path is too long."""
+        socket = (self.data_dir / "valkey" / "valkey.sock").absolute()
+        if len(str(socket)) <= MAX_SOCKET_PATH:
+            return socket
+        short = digest_of(str(socket))[:16]
+        return Path(gettempdir()) / f"deepsmile-{short}" / "valkey.sock"
 
     @property
     def uploads(self) -> Path:

@@ -1,0 +1,32 @@
+# Everything runs in .venv, made on first use. `make demo` needs no torch, `make test` does.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: demo test check openapi clean
+
+demo: .venv/serving  ## score a slide through API, queue and worker
+	$(BIN)/deepsmile demo
+
+test: .venv/development  ## all tests
+	$(BIN)/python -m pytest
+
+check: .venv/development  ## linters, types, fast tests
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not slow"
+
+openapi: .venv/development  ## write openapi.yaml from the code
+	$(BIN)/python -m deepsmile.api.openapi > openapi.yaml
+
+.venv/serving: pyproject.toml constraints.txt requirements-cucim.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) -e '.[cpu]'
+	$(PIP) --no-deps -r requirements-cucim.txt
+	touch $@
+
+.venv/development: .venv/serving
+	$(PIP) -e '.[cpu,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv deepsmile-data
