@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     """Times a job may lose its worker before it is abandoned."""
     drain_s: float = 600.0
     """How long a stop waits for the job at hand."""
+    job_limit_s: float = 4 * 3600.0
+    """A worker's process that is at one job this long is killed, which costs an attempt."""
+    upload_idle_s: float = 60.0
+    """Longest silence within an upload."""
 
     @property
     def database(self) -> str:
@@ -81,7 +85,7 @@ class Settings(BaseSettings):
 
     @property
     def valkey_socket(self) -> Path:
-        """Unix socket of the embedded broker; under the temporary folder if its path is too long."""
+        """Unix socket of the embedded broker; in the temporary folder if its path is too long."""
         socket = (self.data_dir / "valkey" / "valkey.sock").absolute()
         if len(str(socket)) <= MAX_SOCKET_PATH:
             return socket
@@ -93,10 +97,14 @@ class Settings(BaseSettings):
         return self.data_dir / "uploads"
 
     @property
+    def scratch(self) -> Path:
+        return self.data_dir / "scratch"
+
+    @property
     def reader(self) -> Reader:
         """A new reader of slides; keep it, its process stays warm."""
         limits = ReaderLimits(
-            scratch=self.data_dir / "scratch",
+            scratch=self.scratch,
             memory_bytes=self.reader_memory_bytes,
             cpu_s=self.reader_cpu_s,
             stall_s=self.reader_timeout_s,
