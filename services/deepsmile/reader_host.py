@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from select import POLLIN, poll
 from typing import IO
 
@@ -22,7 +24,14 @@ from numpy.typing import NDArray
 from deepsmile.errors import DeepSmileError, ReaderKilled, SlideTimeout, SlideUnreadable
 from deepsmile.frames import HEADER, STATUS, Frame, ReadRequest
 
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # Another decoder, silently wrong without a GPU.
+    "ENABLE_CUSLIDE2": "0",
+    # 64 MB of decoded tiles, so that neighbouring blocks off the JPEG grid decode none twice.
+    "CUCIM_CONFIG_PATH": str(Path(__file__).parent / "slides" / "cucim.json"),
+}
 PIPE_BYTES = 1 << 20
 LAST_WORDS = 300
 FORKED_BYTES = 16
@@ -39,7 +48,7 @@ class ReaderHost:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **ONE_THREAD},
+                env={**os.environ, **ENVIRONMENT},
             )
         self.stop = weakref.finalize(self, _stop, self._process, self._control)
 
@@ -162,6 +171,8 @@ class ReaderChannel:
 
     def _without_paths(self, text: str) -> str:
         """File names may name patients; they stay out of errors."""
-        for path in (self._request.path, self._request.scratch):
-            text = text.replace(path, "the slide")
-        return text
+        path = Path(self._request.path)
+        folders = (path, path.parent, self._request.scratch)
+        inside = "|".join(re.escape(str(folder)) for folder in folders)
+        text = re.sub(rf"({inside})/[^:'\"\n]*", "the slide", text)
+        return re.sub(rf"(?<!\w){re.escape(path.name)}(?!\w)", "the slide", text)

@@ -64,6 +64,11 @@ class Reader:
         if self._host is None or not self._host.is_alive:
             self._host = ReaderHost()
 
+    @property
+    def host_pid(self) -> int | None:
+        """Process id of the host while it runs."""
+        return self._host.pid if self._host and self._host.is_alive else None
+
     def close(self) -> None:
         """Stop the host; the next slide would start another."""
         if self._host is not None:
@@ -113,8 +118,7 @@ def _events(frame: Frame, contract: FeatureContract) -> Iterator[ReadEvent]:
         case "plan":
             yield PlanFacts.model_validate(frame.body)
         case "overview":
-            width = frame.body["columns"] * contract.overview.tile_px
-            yield OverviewImage(frame.payload.reshape(-1, width, 3))
+            yield OverviewImage(frame.payload.reshape(frame.body["shape"]))
         case "tiles":
             size = contract.tile.size_px
             cells = np.array(frame.body["cells"], np.int32)  # (B, 2)
