@@ -1,13 +1,29 @@
 """Fixtures that many tests share: a bundle, a slide, a reader."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import NullPool, create_engine
 
 from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bundle import Bundle
 from deepsmile.reading import Reader, ReaderLimits
+from deepsmile.store.database import Database
+from deepsmile.store.schema import METADATA
 from tests.making import make_bundle, tissue_image, write_svs
+from tests.service import RunningService
+
+SERVERS = {"service", "slow_service", "queue"}
+"""Fixtures that start processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Tests that need servers are slow."""
+    for item in items:
+        if SERVERS & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +51,35 @@ def slide_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_svs(tmp_path_factory.mktemp("slide") / "slide.svs", image)
 
 
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """One warm reader for all tests; it takes one slide at a time."""
+    limits = ReaderLimits(tmp_path_factory.mktemp("reader") / "scratch", 4 << 30, 60, 30.0)
+    shared = Reader(limits, batch=4)
+    yield shared
+    shared.close()
+
+
 @pytest.fixture
-def reader(tmp_path: Path) -> Reader:
-    return Reader(ReaderLimits(tmp_path / "scratch", 4 << 30, 60, 30.0), batch=4)
+def database_url(tmp_path: Path) -> str:
+    """SQLite; or, to try the store on PostgreSQL, an empty database that the variable names."""
+    url = os.environ.get("TEST_DATABASE_URL", f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+    if not url.startswith("sqlite"):
+        METADATA.drop_all(create_engine(url, poolclass=NullPool))
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An empty store."""
+    database = Database(database_url)
+    database.create()
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def service(repository: Path) -> Iterator[RunningService]:
+    """Broker, worker and API, started once; tests share it and leave it running."""
+    with RunningService(repository) as running:
+        yield running

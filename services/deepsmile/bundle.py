@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from deepsmile.contract import Contract, Head, Name, Sha256
 from deepsmile.digest import digest_of, digest_of_file
@@ -114,11 +114,13 @@ def _parse(path: Path) -> BundleFile:
         if digest_of(raw) != sealed:
             raise BundleCorrupt(f"{path.name}: its content does not match its digest")
         return BundleFile.model_validate({**raw, "digest": sealed})
-    except (ValueError, ValidationError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BundleCorrupt(f"{path.name}: {error}") from error
 
 
 def _verify(root: Path, path: Path, file: BundleFile) -> None:
+    if path.name != f"{file.name}{SUFFIX}":
+        raise BundleCorrupt(f"{path.name}: it holds a bundle named {file.name!r}")
     for relative, expected in file.files.items():
         if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
             raise BundleCorrupt(f"{path.name}: {relative!r} lies outside the repository")

@@ -12,7 +12,7 @@ EPSILON = 1e-7
 class Uncalibrated(BaseModel):
     """The raw probability as it is; says so in the report."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     method: Literal["none"]
 
     def apply(self, probability: float) -> float:
@@ -25,7 +25,7 @@ class Platt(BaseModel):
     With intercept 0 it is temperature scaling (temperature = 1 / slope).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     method: Literal["platt"]
     slope: float
     intercept: float

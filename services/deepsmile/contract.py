@@ -36,7 +36,7 @@ class TileRule(Frozen):
     """Edge of a tile on the glass, um."""
     size_px: Annotated[int, Field(ge=8, le=4096)]
     """Edge of a tile as the encoder sees it, px."""
-    origin_um: tuple[float, float]
+    origin_um: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
     """(x, y) of the grid's first corner from the slide's top left corner, um."""
     edge: Literal["drop", "pad"]
     """A tile that reaches past the slide: left out (the authors' `skip`), or padded white."""
@@ -224,9 +224,10 @@ class Head(Frozen):
     """The operating point whose label is reported."""
 
     @model_validator(mode="after")
-    def _decision_exists(self) -> Self:
-        if self.decision not in {point.name for point in self.operating_points}:
-            raise ValueError(f"decision {self.decision!r} names no operating point")
+    def _decision_is_one_point(self) -> Self:
+        names = [point.name for point in self.operating_points]
+        if names.count(self.decision) != 1:
+            raise ValueError(f"decision {self.decision!r} does not name one operating point")
         return self
 
     @property

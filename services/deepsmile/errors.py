@@ -33,7 +33,10 @@ DeepSmileError
 │   ├── JobNotFinished           it has no result yet
 │   └── JobFinished              too late to cancel
 ├── StorageFull              no room for the upload; worth another try
+├── StoreUnavailable         the database does not answer; worth another try
+├── BrokerUnavailable        nobody hears the doorbell; jobs are kept until somebody does
 ├── ServiceUnreachable       the client got no usable answer
+├── LeaseLost                the job is another worker's by now; stays inside the worker
 ├── JobAbandoned             every attempt lost its worker
 ├── JobCanceled              somebody asked for it
 └── InternalError            ours; the log has the rest
@@ -215,10 +218,27 @@ class StorageFull(DeepSmileError):
     retryable = True
 
 
+class StoreUnavailable(DeepSmileError):
+    code = "store_unavailable"
+    hint = "Try again; if it lasts, check the database that DEEPSMILE_DATABASE_URL names."
+    retryable = True
+
+
+class BrokerUnavailable(DeepSmileError):
+    code = "broker_unavailable"
+    hint = "Check the broker that DEEPSMILE_BROKER_URL names; jobs start when it is back."
+    retryable = True
+
+
 class ServiceUnreachable(DeepSmileError):
     code = "service_unreachable"
     hint = "Start it with `deepsmile up`, or check the URL."
     retryable = True
+
+
+class LeaseLost(DeepSmileError):
+    code = "lease_lost"
+    hint = "Nothing to do: another worker has the job."
 
 
 class JobAbandoned(DeepSmileError):

@@ -24,7 +24,9 @@ MAX_REQUEST_BYTES = 1 << 16
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """No unknown keys; NaN stays NaN on the way, lest it arrive as null."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class ReadRequest(Strict):

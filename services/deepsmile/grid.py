@@ -9,7 +9,7 @@ from deepsmile.slides.slide import Level, Mpp
 
 MAX_TILES = 100_000
 """A grid of 256 um tiles over 81 x 81 mm; the largest whole-mount slides have half of it."""
-ROUNDING_PX = 1e-6
+ROUNDING_TILES = 1e-6
 """Slack for 30720 / 1024.0000001 = 29.99...: the thirtieth tile is there."""
 
 
@@ -67,5 +67,5 @@ def lay_grid(base: Level, mpp: Mpp, tile: TileRule) -> Grid:
 
 
 def _count(tiles: float, edge: str) -> int:
-    whole = ceil(tiles - ROUNDING_PX) if edge == "pad" else floor(tiles + ROUNDING_PX)
+    whole = ceil(tiles - ROUNDING_TILES) if edge == "pad" else floor(tiles + ROUNDING_TILES)
     return max(whole, 0)

@@ -23,7 +23,7 @@ from deepsmile.bag import FeatureBag, Features, check_contract, in_reading_order
 from deepsmile.bundle import Bundle
 from deepsmile.contract import FeatureContract, Head
 from deepsmile.digest import digest_of_slide
-from deepsmile.errors import Abstention, TooLittleTissue
+from deepsmile.errors import Abstention, BundleMismatch, TooLittleTissue
 from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
 from deepsmile.reading import Looked, Reader
 from deepsmile.report import (
@@ -154,13 +154,15 @@ def score_bag(bag: FeatureBag, head: Head, bundle: Bundle, backend: Backend) -> 
 
     Raises:
         TooLittleTissue: fewer tiles than the head asks for.
-        BundleMismatch: the bag was made under another contract.
+        BundleMismatch: the bag was made under another contract, or the logits are not finite.
     """
     check_contract(bag, bundle.contract.features.digest)
     tiles = len(bag.features)
     if tiles < head.min_tiles:
         raise TooLittleTissue(f"{tiles} tissue tiles; the head {head.name} needs {head.min_tiles}")
     logits, _attention = backend.score(head, bag.features)  # (M, 2), (M, N)
+    if not np.isfinite(logits).all():
+        raise BundleMismatch(f"the head {head.name} gives logits that are not finite")
     members = positive_probabilities(logits)  # (M,)
     raw = float(members.mean())
     probability = round(head.calibration.apply(raw), DECIMALS)
@@ -276,10 +278,9 @@ def _report(
     heads: tuple[HeadResult, ...],
     run: Run,
 ) -> Report:
-    facts, contract = extraction.slide, bundle.contract
+    facts, contract, tile = extraction.slide, bundle.contract, bundle.contract.features.tile
     assert facts is not None, "every abstention comes after the slide was opened"
     note = extraction.count.reader_note if extraction.count else facts.reader_note
-    tile = contract.features.tile
     return Report(
         notice=bundle.file.notice,
         software=f"deepsmile {__version__}",

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from deepsmile.contract import PixelRule
 from deepsmile.errors import MppTooCoarse
 from deepsmile.grid import Grid
-from deepsmile.slides.slide import RGB, Slide
+from deepsmile.slides.slide import RGB, Level, Slide
 
 MAX_BLOCK_PX = 1100
 """Side of the largest region read at once; larger ones cost more in page faults than they save."""
+
+ROUNDING_PX = 2
+"""How far the sides of a level may be from those of level 0 divided by one number."""
 
 Cells = NDArray[np.int32]
 """Tile positions (N, 2) as (column, row)."""
@@ -59,7 +62,7 @@ def make_cutter(slide: Slide, grid: Grid, size_px: int, rule: PixelRule) -> Cutt
     chosen = 0
     for index, level in enumerate(slide.levels):
         coarseness = max(base.width / level.width, base.height / level.height)
-        if coarseness <= scale * rule.level_tolerance:
+        if coarseness <= scale * rule.level_tolerance and _same_picture(base, level):
             chosen = index
     if scale * rule.level_tolerance < 1 and not rule.upsample:
         finest, needed = max(grid.mpp.x, grid.mpp.y), max(grid.mpp.x, grid.mpp.y) * scale
@@ -69,6 +72,13 @@ def make_cutter(slide: Slide, grid: Grid, size_px: int, rule: PixelRule) -> Cutt
     crop_x = _crop(grid.step_l0[0] / downsample[0], size_px)
     crop_y = _crop(grid.step_l0[1] / downsample[1], size_px)
     return Cutter(grid, chosen, downsample, (crop_x, crop_y), size_px)
+
+
+def _same_picture(base: Level, level: Level) -> bool:
+    """Whether a level has the proportions of level 0; a label among the levels has not."""
+    width = level.height * base.width / base.height
+    height = level.width * base.height / base.width
+    return min(abs(level.width - width), abs(level.height - height)) <= ROUNDING_PX
 
 
 def cut(slide: Slide, cutter: Cutter, cells: Cells) -> Iterator[tuple[Cells, RGB]]:

@@ -44,11 +44,12 @@ class ReaderHost:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "deepsmile.reader_process", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "deepsmile.reader_process", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, **ENVIRONMENT},
+                start_new_session=True,  # Ctrl-C is for us, who may want to finish the slide
             )
         self.stop = weakref.finalize(self, _stop, self._process, self._control)
 
@@ -86,9 +87,10 @@ class ReaderHost:
         try:
             socket.send_fds(self._control, [request.model_dump_json().encode()], fds)
             _, pidfds, _, _ = socket.recv_fds(self._control, FORKED_BYTES, maxfds=1)
-        except OSError as error:
-            raise ReaderKilled("the readers' host process is gone") from error
+        except OSError:
+            pidfds = []
         if not pidfds:
+            self.stop()  # it may look alive for a moment longer; the next slide needs another
             raise ReaderKilled("the readers' host process was killed from outside")
         return pidfds[0]
 
@@ -160,7 +162,9 @@ class ReaderChannel:
         """Why the pipe closed before the last frame: the process has its exit code already."""
         code = self.end()
         if code == -signal.SIGXCPU:
-            return SlideTimeout(f"the reader used up its {self._request.cpu_s} s of CPU time")
+            hint = "Raise DEEPSMILE_READER_CPU_S if the slide is known to be good."
+            used = f"the reader used up its {self._request.cpu_s} s of CPU time"
+            return SlideTimeout(used, hint=hint)
         if code == -signal.SIGKILL:
             return ReaderKilled("the reader process was killed from outside")
         how = f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"

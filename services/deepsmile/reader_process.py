@@ -79,7 +79,8 @@ def read_one(text: bytes, frames_fd: int, errors_fd: int) -> None:
 def limit(request: ReadRequest) -> None:
     """Bound memory and CPU time, forbid core dumps: a bomb ends this process alone."""
     resource.setrlimit(resource.RLIMIT_AS, (request.memory_bytes, request.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (request.cpu_s, request.cpu_s))
+    # At the soft limit comes SIGXCPU, which says why; at the hard one SIGKILL, which does not.
+    resource.setrlimit(resource.RLIMIT_CPU, (request.cpu_s, request.cpu_s + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -94,9 +95,8 @@ def serve(fd: int, request: ReadRequest) -> None:
     plan = plan_tiles(slide, request.contract, request.mpp, looked)
     write_frame(fd, "plan", plan_facts(plan).model_dump(), NOTHING)
     if request.overview:
-        write_frame(
-            fd, "overview", {"columns": plan.grid.columns}, plan.overview.image.ravel().data
-        )
+        image = plan.overview.image
+        write_frame(fd, "overview", {"shape": image.shape}, image.ravel().data)
     count = TileCount()
     if request.batch:
         for batch in read_tiles(slide, plan, request.contract, request.batch, count):

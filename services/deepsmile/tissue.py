@@ -89,6 +89,8 @@ def find_tissue(overview: Overview, contract: FeatureContract) -> Tissue:
     Raises:
         NotHE: the overview is not brightfield, or its colours are not those of H&E.
     """
+    if not overview.image.size:  # the slide is smaller than a tile
+        return Tissue(overview.shares(np.zeros(overview.image.shape[:2], np.bool_)) > 0, WHITE)
     check_brightfield(overview, contract.stain)
     rule = contract.tissue
     grey = to_grey(overview.image)
@@ -135,7 +137,7 @@ def scale_to_glass(grey: GreyImage, glass_grey: int) -> GreyImage:
     """Scale grey so that the slide's own glass becomes 255, (h, w)."""
     if glass_grey == WHITE:
         return grey
-    table = np.minimum(np.arange(256) * (WHITE / glass_grey) + 0.5, WHITE).astype(np.uint8)
+    table = np.minimum(np.arange(256) * WHITE / glass_grey + 0.5, WHITE).astype(np.uint8)
     return cv2.LUT(grey, table).astype(np.uint8, copy=False)
 
 
@@ -148,7 +150,7 @@ def find_glass(grey: GreyImage, rule: GlassRule) -> int:
     counts = np.bincount(grey.ravel(), minlength=256)  # (256,)
     first = int(np.ceil(rule.min_grey))
     mode = first + int(np.argmax(counts[first:]))
-    share = counts[max(mode - 2, 0) : mode + 3].sum() / max(grey.size, 1)
+    share = counts[max(mode - 2, first) : mode + 3].sum() / max(grey.size, 1)
     return mode if share >= rule.min_share else WHITE
 
 
@@ -176,7 +178,7 @@ def fesi_foreground(grey: GreyImage, rule: FesiLike) -> Mask:
 
 def check_brightfield(overview: Overview, rule: StainRule) -> None:
     """Raises NotHE when most of the overview is dark, as in fluorescence."""
-    if not isinstance(rule, HEStain) or not overview.image.size:
+    if not isinstance(rule, HEStain):
         return
     dark = float((to_grey(overview.image) < rule.dark_grey).mean())
     if dark > rule.max_dark:

@@ -14,6 +14,7 @@ from deepsmile.contract import Head
 from deepsmile.errors import BackendMissing, BundleMismatch
 from deepsmile.slides.slide import RGB
 
+HEAD_OUTPUTS = ["logits", "attention"]
 PREFERRED_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
@@ -64,22 +65,21 @@ class OnnxBackend:
     def score(
         self, head: Head, features: Features
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        logits, attention = self._heads[head.name].run(
-            ["logits", "attention"], {"features": features}
-        )
+        logits, attention = self._heads[head.name].run(HEAD_OUTPUTS, {"features": features})
         return logits, attention
 
     def _check(self, bundle: Bundle) -> None:
         features = bundle.contract.features
         size, dim = features.tile.size_px, features.encoder.feature_dim
-        one_tile = np.zeros((1, size, size, 3), np.uint8)
-        found = _shape_of(self._encoder, {"tiles": one_tile})
-        if found != [(1, dim)]:
-            raise BundleMismatch(f"the encoder turns one tile into {found}, not (1, {dim})")
+        two_tiles = np.zeros((2, size, size, 3), np.uint8)
+        found = _shapes_of(self._encoder, None, {"tiles": two_tiles})
+        if found != [(2, dim)]:
+            raise BundleMismatch(f"the encoder turns two tiles into {found}, not (2, {dim})")
+        feed = {"features": np.zeros((2, dim), np.float32)}
         for head in bundle.contract.heads:
-            found = _shape_of(self._heads[head.name], {"features": np.zeros((1, dim), np.float32)})
-            if found != [(head.members, 2), (head.members, 1)]:
-                raise BundleMismatch(f"head {head.name} turns one tile's features into {found}")
+            found = _shapes_of(self._heads[head.name], HEAD_OUTPUTS, feed)
+            if found != [(head.members, 2), (head.members, 2)]:
+                raise BundleMismatch(f"head {head.name} turns two tiles' features into {found}")
 
 
 def _session(path: Path, threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
@@ -91,13 +91,26 @@ def _session(path: Path, threads: int) -> Any:  # noqa: ANN401 - onnxruntime has
     # Spinning threads would take the cores from the reader process.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=execution_providers())
-
-
-def _shape_of(session: Any, feed: dict[str, Any]) -> list[tuple[int, ...]]:  # noqa: ANN401
     try:
-        return [output.shape for output in session.run(None, feed)]
-    except ValueError as error:  # the graph has other inputs
-        raise BundleMismatch(f"a graph does not take {', '.join(feed)}: {error}") from error
-    except RuntimeError as error:
+        return onnxruntime.InferenceSession(path, options, providers=execution_providers())
+    except _complaints() as error:
+        raise BundleMismatch(f"a model file holds no graph that runs here: {error}") from error
+
+
+def _shapes_of(
+    session: Any,  # noqa: ANN401
+    outputs: list[str] | None,
+    feed: dict[str, Any],
+) -> list[tuple[int, ...]]:
+    try:
+        return [output.shape for output in session.run(outputs, feed)]
+    except _complaints() as error:
         raise BundleMismatch(f"a graph refuses {', '.join(feed)}: {error}") from error
+
+
+def _complaints() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises; its own exceptions have no base in common but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as ort
+
+    own = (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf)
+    return (ValueError, *own, ort.NotImplemented, ort.RuntimeException)

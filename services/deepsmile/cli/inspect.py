@@ -54,13 +54,13 @@ def inspect(
     contract = loaded.contract.features
     with closing(settings.reader) as reader, progress_bar() as progress:
         found = look(slide, contract, reader, mpp, progress)
-    if preview and found.overview is not None:
+    if preview and found.overview is not None and found.overview.size:
         cells = np.concatenate(found.tissue) if found.tissue else np.empty((0, 2), np.int32)
         preview.write_bytes(draw_preview(found.overview, contract.overview.tile_px, cells))
-    console = Console()
+    console = Console(markup=False)
     console.print(_table(found))
     if found.abstention:
-        console.print(f"[yellow]{found.abstention.code}: {found.abstention.detail}[/]")
+        console.print(f"{found.abstention.code}: {found.abstention.detail}", style="yellow")
         console.print(found.abstention.hint)
         raise typer.Exit(EXIT_ABSTAINED)
     console.print(_cost(found, loaded, settings))

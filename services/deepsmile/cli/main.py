@@ -5,10 +5,13 @@ import sys
 import typer
 
 from deepsmile import __version__
+from deepsmile.cli.demo import demo
 from deepsmile.cli.doctor import doctor
 from deepsmile.cli.inspect import inspect
+from deepsmile.cli.predict import predict
 from deepsmile.cli.replay import replay
 from deepsmile.cli.score import score
+from deepsmile.cli.up import up
 from deepsmile.errors import DeepSmileError
 
 EXIT_ERROR = 1
@@ -19,7 +22,7 @@ commands = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (score, inspect, replay, doctor):
+for command in (up, predict, score, inspect, replay, doctor, demo):
     commands.command()(command)
 
 

@@ -14,5 +14,7 @@ BundleName = Annotated[
 RequestedMpp = Annotated[
     float | None, typer.Option("--mpp", help="Microns per pixel of level 0, overriding the file.")
 ]
+OutPath = Annotated[Path | None, typer.Option(help="Write the report here, as JSON.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 EXIT_ABSTAINED = 3
 EXIT_DIFFERENT = 4

@@ -11,14 +11,16 @@ from deepsmile.pipeline import Progress as ProgressCallback
 
 @contextmanager
 def progress_bar() -> Iterator[ProgressCallback]:
-    """Show stage and tiles on stderr while the block runs; gone afterwards."""
+    """Show stage and tiles on stderr, if that is a terminal, while the block runs."""
+    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description:12}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    silent = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=silent) as bar:
         task = bar.add_task("starting", total=None)
 
         def update(stage: str, done: int, total: int) -> None:

@@ -1,15 +1,32 @@
 """A report for people, in a terminal."""
 
+from pathlib import Path
+
+import typer
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from deepsmile.cli.options import EXIT_ABSTAINED
 from deepsmile.report import Abstained, HeadResult, Report, Scored
+
+
+def deliver(report: Report, out: Path | None, as_json: bool) -> None:
+    """Write and print a report; exit code 3 when every head abstained."""
+    text = report.model_dump_json(indent=2)
+    if out:
+        out.write_text(text + "\n")
+    if as_json:
+        typer.echo(text)
+    else:
+        show_report(report, Console())
+    if report.abstention:
+        raise typer.Exit(EXIT_ABSTAINED)
 
 
 def show_report(report: Report, console: Console) -> None:
     """Scores first, then how they came about; the warnings are never left out."""
-    console.print(Group(_warnings(report), _heads(report), _facts(report)))
+    console.print(Group(_warnings(report), _heads(report), _facts(report)), markup=False)
 
 
 def _warnings(report: Report) -> RenderableType:

@@ -1,5 +1,6 @@
 """cuCIM: the fast reader, for tiled 8-bit RGB TIFF (Aperio, Philips, OME, generic)."""
 
+import ctypes
 import os
 import re
 import tempfile
@@ -10,19 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from deepsmile.errors import SlideCorrupt
+from deepsmile.errors import SlideCorrupt, SlideUnsupported
 from deepsmile.slides.slide import RGB, Level, Mpp, Slide, clip, paste_on_white
 
+C_LIBRARY = ctypes.CDLL(None)
 COMPLAINT = re.compile(r"ERROR|[Cc]orrupt|[Ff]ail")
 """What cuCIM and the codecs below it print when they return pixels that are none."""
+LAST_WORDS = 200
 
 
 class CucimSlide:
     """A slide through cuCIM; falls back to `second_opinion` where cuCIM complains.
 
-    cuCIM raises nothing for an undecodable JPEG tile: it prints to stderr and returns stale
-    memory, perhaps of another slide. So stderr is watched around each read, and such a region
-    is read again by OpenSlide, which raises. One reading thread per process.
+    cuCIM raises nothing for an undecodable JPEG tile: it prints, through C's buffered stdout,
+    and returns stale memory, perhaps of another slide. So stdout and stderr are watched around
+    each read, and such a region is read again by OpenSlide, which raises. One reading thread per
+    process.
     """
 
     def __init__(
@@ -34,7 +38,7 @@ class CucimSlide:
         try:
             self._image: Any = CuImage(str(path))
         except (RuntimeError, ValueError) as error:
-            raise SlideCorrupt(f"cuCIM cannot open it: {error}") from error
+            raise SlideUnsupported(f"cuCIM cannot open it: {error}") from error
         self.reader = f"cucim {cucim.__version__}"
         self.reader_note = ""
         self.format = format_
@@ -54,7 +58,7 @@ class CucimSlide:
         # cuCIM truncates x0 / downsample: the ceiling of k * downsample is level pixel k exactly.
         downsample = self._downsamples[level]
         location = (ceil(window.x * downsample), ceil(window.y * downsample))
-        complaints = _StderrWatch()
+        complaints = _OutputWatch()
         with complaints:
             try:
                 region = self._image.read_region(location, (window.width, window.height), level)
@@ -62,10 +66,20 @@ class CucimSlide:
             except (RuntimeError, ValueError) as error:
                 complaints.add(f"ERROR {error}")
         if COMPLAINT.search(complaints.text):
-            self.reader_note = f"cuCIM failed on a tile: {complaints.text.strip()[:200]}"
-            self._doubted = self._second_opinion()
+            self._doubted = self._ask_again(" ".join(complaints.text.split())[:LAST_WORDS])
             return self._doubted.read(level, x, y, width, height)
         return paste_on_white(pixels, window, width, height)
+
+    def _ask_again(self, complaint: str) -> Slide:
+        """The same slide through the other reader, if it sees the same levels."""
+        self.reader_note = f"cuCIM failed on a tile: {complaint}"
+        try:
+            other = self._second_opinion()
+        except SlideUnsupported as error:
+            raise SlideCorrupt(self.reader_note) from error
+        if other.levels != self.levels:
+            raise SlideCorrupt(self.reader_note)
+        return other
 
     def close(self) -> None:
         self._image.close()
@@ -73,8 +87,8 @@ class CucimSlide:
             self._doubted.close()
 
 
-class _StderrWatch:
-    """Collects what the process writes to file descriptor 2 inside the `with` block."""
+class _OutputWatch:
+    """Collects what the process writes to its stdout and stderr inside the `with` block."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -83,13 +97,17 @@ class _StderrWatch:
         self.text += text + "\n"
 
     def __enter__(self) -> None:
+        C_LIBRARY.fflush(None)  # what was said before is none of ours
         self._file = tempfile.TemporaryFile()
-        self._saved = os.dup(2)
-        os.dup2(self._file.fileno(), 2)
+        self._saved = {fd: os.dup(fd) for fd in (1, 2)}
+        for fd in self._saved:
+            os.dup2(self._file.fileno(), fd)
 
     def __exit__(self, *_: object) -> None:
-        os.dup2(self._saved, 2)
-        os.close(self._saved)
+        C_LIBRARY.fflush(None)  # decoders printf, and a stdout that is no terminal is buffered
+        for fd, saved in self._saved.items():
+            os.dup2(saved, fd)
+            os.close(saved)
         self._file.seek(0)
         self.text += self._file.read().decode(errors="replace")
         self._file.close()

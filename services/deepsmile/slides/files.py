@@ -1,10 +1,19 @@
 """Files: which file of an upload is the slide, told by its content and never by its name."""
 
 import zipfile
+import zlib
+from errno import ENOSPC
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from stat import S_ISLNK
 
-from deepsmile.errors import ArchiveUnsafe, SlideEmpty, SlideNotFound, SlideUnsupported
+from deepsmile.errors import (
+    ArchiveUnsafe,
+    SlideEmpty,
+    SlideNotFound,
+    SlideUnsupported,
+    StorageFull,
+)
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ZIP_MAGIC = b"PK\x03\x04"
@@ -14,6 +23,18 @@ MAX_ARCHIVE_FILES = 10_000
 MAX_ARCHIVE_RATIO = 50
 """Slides hold compressed pixels: a real one hardly shrinks in a zip, a bomb by 1000."""
 COPY_BYTES = 1 << 20
+ENCRYPTED = 1
+"""The bit of a zip member's flags that says so."""
+BAD_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What zipfile raises; the messages name members, which may name patients."""
 
 
 def kind_of(path: Path) -> str:
@@ -35,19 +56,19 @@ def locate(path: Path, scratch: Path) -> Path:
     A zip is unpacked under `scratch`, which the caller removes.
 
     Raises:
-        SlideNotFound, SlideEmpty, SlideUnsupported, ArchiveUnsafe.
+        SlideNotFound, SlideEmpty, SlideUnsupported, ArchiveUnsafe, StorageFull.
     """
     if path.is_dir():
         return _main_file(path)
     if not path.is_file():
-        raise SlideNotFound(f"no such file: {path.name}")
+        raise SlideNotFound("no such file")
     if kind_of(path) == "zip":
         return _main_file(_unpack(path, scratch / "unpacked"))
     return path
 
 
 def _main_file(folder: Path) -> Path:
-    """The .mrxs of a folder, or else its largest DICOM, TIFF or other file.
+    """The .mrxs of a folder, or else its largest DICOM or TIFF file.
 
     Any instance opens a DICOM series; the largest is a volume and neither label nor macro.
     """
@@ -66,11 +87,17 @@ def _unpack(path: Path, target: Path) -> Path:
             members = [m for m in archive.infolist() if not m.is_dir()]
             if len(members) > MAX_ARCHIVE_FILES:
                 raise ArchiveUnsafe(f"the zip holds {len(members)} files")
+            if any(m.flag_bits & ENCRYPTED for m in members):
+                raise SlideUnsupported("the zip is encrypted")
             allowed = min(MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO * path.stat().st_size)
             for member in members:
                 allowed -= _extract(archive, member, target, allowed)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise SlideUnsupported(f"the zip cannot be read: {error}") from error
+    except BAD_ZIP as error:
+        raise SlideUnsupported(f"the zip cannot be read: {type(error).__name__}") from error
+    except OSError as error:
+        if error.errno == ENOSPC:
+            raise StorageFull("no room to unpack the zip") from error
+        raise SlideUnsupported(f"the zip cannot be unpacked: {error.strerror}") from error
     return target
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+from deepsmile.errors import SlideUnsupported
 from deepsmile.slides.cucim import CucimSlide
 from deepsmile.slides.files import kind_of, locate
 from deepsmile.slides.openslide import OpenSlideSlide
@@ -28,12 +29,15 @@ def open_slide(path: Path, scratch: Path) -> Slide:
     objection = _objection(facts)
     if objection:
         return OpenSlideSlide(file, facts.mpp, objection)
-    return CucimSlide(
-        _with_suffix(file, scratch),
-        facts.format,
-        facts.mpp,
-        second_opinion=lambda: OpenSlideSlide(file, facts.mpp, "second opinion"),
-    )
+    try:
+        return CucimSlide(
+            _with_suffix(file, scratch),
+            facts.format,
+            facts.mpp,
+            second_opinion=lambda: OpenSlideSlide(file, facts.mpp, "second opinion"),
+        )
+    except SlideUnsupported as refusal:
+        return OpenSlideSlide(file, facts.mpp, refusal.detail)
 
 
 def cucim_is_installed() -> bool:

@@ -20,21 +20,22 @@ class OpenSlideSlide:
         try:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideUnsupportedFormatError as error:
-            raise SlideUnsupported("no reader knows this format") from error
+            raise SlideUnsupported(f"{note}; no reader knows this format") from error
         except openslide.OpenSlideError as error:
-            raise SlideUnsupported(f"OpenSlide refuses it: {error}") from error
+            raise SlideUnsupported(f"{note}; OpenSlide refuses it: {error}") from error
         properties = self._slide.properties
         self.reader = f"openslide {openslide.__library_version__}"
         self.reader_note = note
         self.format = properties[openslide.PROPERTY_NAME_VENDOR]
         self.mpp = mpp or _mpp(properties.get("openslide.mpp-x"), properties.get("openslide.mpp-y"))
         self.levels = tuple(Level(w, h) for w, h in self._slide.level_dimensions)
+        self._downsamples = self._slide.level_downsamples
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> RGB:
         window = clip(self.levels[level], x, y, width, height)
         if window is None:
             return paste_on_white(None, None, width, height)
-        downsample = self._slide.level_downsamples[level]
+        downsample = self._downsamples[level]
         location = (round(window.x * downsample), round(window.y * downsample))
         try:
             region = self._slide.read_region(location, level, (window.width, window.height))

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil, isfinite
+from os import SEEK_CUR
 from pathlib import Path
 from struct import error as StructError
+from struct import unpack
 from xml.etree import ElementTree
 
 import tifffile
@@ -30,6 +32,7 @@ JPEG, NONE, LZW = 7, 1, 5
 DEFLATE = {8, 32946}
 JPEG_2000 = {33003, 33005}
 CUCIM_CODECS = {NONE, JPEG, LZW} | DEFLATE | JPEG_2000
+RGB, YCBCR = 2, 6
 MARKERS = {JPEG: (b"\xff\xd8", b"\xff\xd9")} | dict.fromkeys(JPEG_2000, (b"\xffO", b"\xff\xd9"))
 
 
@@ -63,6 +66,7 @@ def _inspect(tiff: TiffFile) -> TiffFacts:
     pages = [page for page in islice(tiff.pages, MAX_PAGES) if isinstance(page, TiffPage)]
     if not pages:
         raise SlideTruncated("the file ends before its first image")
+    _check_chain(tiff, pages[-1])
     vendor = _other_vendor(tiff)
     if vendor:
         _check_ranges(tiff, pages)
@@ -112,6 +116,17 @@ def _check_size(page: TiffPage) -> None:
         raise SlideCorrupt(f"a level of {across} x {down} tiles lists {found}")
 
 
+def _check_chain(tiff: TiffFile, last: TiffPage) -> None:
+    """What follows the last page is nothing (0), unless the file breaks off before it."""
+    handle, layout = tiff.filehandle, tiff.tiff
+    handle.seek(last.offset)
+    (tags,) = unpack(layout.tagnoformat, handle.read(layout.tagnosize))
+    handle.seek(tags * layout.tagsize, SEEK_CUR)
+    (following,) = unpack(layout.offsetformat, handle.read(layout.offsetsize))
+    if following >= handle.size:
+        raise SlideTruncated(f"a page starts at byte {following}, the file ends at {handle.size}")
+
+
 def _check_ranges(tiff: TiffFile, pages: list[TiffPage]) -> None:
     size = tiff.filehandle.size
     for page in pages:
@@ -129,6 +144,8 @@ def _objections(page: TiffPage) -> Iterator[str]:
         yield "deflate with a predictor makes cuCIM crash"
     if page.samplesperpixel != 3 or page.bitspersample != 8 or page.planarconfig != 1:
         yield "not 8-bit interleaved RGB"
+    if page.photometric != RGB and (page.photometric != YCBCR or codec not in MARKERS):
+        yield "colours that cuCIM takes for RGB"
     if min(page.databytecounts) == 0:
         yield "missing tiles, which cuCIM reads as black"
     if codec in MARKERS and not _markers_are_sound(page, *MARKERS[codec]):
@@ -194,7 +211,7 @@ OME_UNITS_UM = {"µm": 1.0, "um": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 
 
 def _ome_mpp(description: str) -> Mpp | None:
     try:
-        root = ElementTree.fromstring(description)  # noqa: S314 - expat resolves no entities here
+        root = ElementTree.fromstring(description)  # noqa: S314 - expat bounds entities
     except ElementTree.ParseError:
         return None
     pixels = root.find(".//{*}Pixels")

@@ -1,0 +1,89 @@
+"""`deepsmile inspect` and `deepsmile doctor`."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.making import tissue_image, write_svs
+from tests.shell import ABSTAINED, ERROR, OK, Run
+
+
+@pytest.mark.slow
+def test_inspect_shows_the_plan_and_draws_the_tissue(
+    run: Run, slide_path: Path, tmp_path: Path
+) -> None:
+    code, out, _ = run("inspect", slide_path, "--preview", tmp_path / "tissue.png")
+    assert code == OK
+    for text in ("cucim 26.10", "2100 x 1600, 525 x 400", "0.5 x 0.5 um (aperio)", "4 x 3 = 12"):
+        assert text in out
+    assert "cost here: reading" in out
+    image = cv2.imread(str(tmp_path / "tissue.png"))
+    assert image is not None
+    assert image.shape == (3 * 32, 4 * 32, 3)
+
+
+@pytest.mark.slow
+def test_inspect_of_bare_glass_counts_no_tissue(
+    run: Run, empty_slide: Path, tmp_path: Path
+) -> None:
+    code, out, _ = run("inspect", empty_slide, "--preview", tmp_path / "tissue.png")
+    assert code == OK
+    assert "2 x 2 = 4, 0 candidates" in out
+    assert (tmp_path / "tissue.png").exists()
+
+
+@pytest.mark.slow
+def test_inspect_of_a_slide_smaller_than_a_tile_draws_nothing(run: Run, tmp_path: Path) -> None:
+    path = write_svs(tmp_path / "slide.svs", tissue_image(300, 300), levels=1)
+    code, out, _ = run("inspect", path, "--preview", tmp_path / "tissue.png")
+    assert code == OK
+    assert "0 x 0 = 0, 0 candidates" in out
+    assert not (tmp_path / "tissue.png").exists()
+
+
+@pytest.mark.slow
+def test_inspect_of_another_stain_says_so(run: Run, tmp_path: Path) -> None:
+    brown = np.full((1100, 1100, 3), (150, 105, 70), np.uint8)
+    code, out, _ = run("inspect", write_svs(tmp_path / "slide.svs", brown))
+    assert code == ABSTAINED
+    assert "not_he: only 0% of the stained pixels have a hue of H&E" in out
+    assert "send the H&E slide of the block" in out
+
+
+def test_doctor_finds_a_whole_installation(run: Run) -> None:
+    code, out, _ = run("doctor")
+    assert code == OK
+    for text in ("deepsmile", "cucim", "openslide", "onnxruntime", "bundle tiny", "disk"):
+        assert text in out
+    assert "broken" not in out
+
+
+def test_doctor_finds_a_broken_bundle(
+    run: Run, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = Path(shutil.copytree(repository, tmp_path / "copied"))
+    (copied / "tiny.card.md").unlink()
+    monkeypatch.setenv("DEEPSMILE_MODEL_REPOSITORY", str(copied))
+    code, out, _ = run("doctor")
+    assert code == ERROR
+    assert "tiny.card.md is missing" in out
+
+
+def test_doctor_misses_the_default_bundle(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPSMILE_DEFAULT_BUNDLE", "[/red]")
+    code, out, _ = run("doctor")
+    assert code == ERROR
+    assert "no '[/red]'" in out
+
+
+def test_doctor_warns_of_the_gpu_decoder_without_a_gpu(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """READERS 2: without one it is silently wrong."""
+    monkeypatch.setenv("ENABLE_CUSLIDE2", "1")
+    code, out, _ = run("doctor")
+    assert code == ERROR
+    assert "unset ENABLE_CUSLIDE2" in out
