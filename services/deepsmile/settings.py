@@ -4,6 +4,7 @@ Nothing here can change a score; what can is in the contract. Every field is rea
 environment as DEEPSMILE_<NAME>, e.g. DEEPSMILE_DATA_DIR=/srv/deepsmile.
 """
 
+import json
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -66,6 +67,9 @@ class Settings(BaseSettings):
     sweep_s: float = 5.0
     max_attempts: int = 3
     """Times a job may lose its worker before it is abandoned."""
+    retry_pause_s: float = 10.0
+    """Before another attempt after an error that may pass, and longer after each; a job that lost
+    a worker goes on at once, and only then with pauses."""
     drain_s: float = 600.0
     """How long a stop waits for the job at hand."""
     job_limit_s: float = 4 * 3600.0
@@ -99,6 +103,12 @@ class Settings(BaseSettings):
     @property
     def scratch(self) -> Path:
         return self.data_dir / "scratch"
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, for a process of ours."""
+        fields = self.model_dump(mode="json")
+        texts = {name: v if isinstance(v, str) else json.dumps(v) for name, v in fields.items()}
+        return {f"DEEPSMILE_{name.upper()}": text for name, text in texts.items()}
 
     @property
     def reader(self) -> Reader:
