@@ -1,0 +1,241 @@
+"""One attempt at one job: whatever happens to the slide is written down, once, without its name."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deepsmile.attempt import attempt_next
+from deepsmile.errors import BundleMismatch, JobCanceled, ReaderKilled, SlideCorrupt
+from deepsmile.pipeline import Progress
+from deepsmile.report import Report
+from deepsmile.scorer import OnnxScorer, Scorer, Work
+from deepsmile.settings import Settings
+from deepsmile.shelf import Shelf
+from deepsmile.store.claims import claim_next
+from deepsmile.store.database import Database
+from deepsmile.store.jobs import cancel_job, get_job, get_report
+from deepsmile.store.rows import StoredJob
+from deepsmile.store.upkeep import expire_leases
+from deepsmile.uploads import upload_path
+from deepsmile.wire import JobState
+from tests.jobs import RETRIES, accept
+from tests.making import tissue_image, write_svs
+
+PATIENT = "JANE_DOE.svs"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, repository: Path) -> Settings:
+    return Settings(
+        data_dir=tmp_path,
+        model_repository=repository,
+        allowed_roots=(tmp_path / "root",),
+        encoder_threads=1,
+    )
+
+
+@pytest.fixture
+def named(settings: Settings, slide_path: Path) -> Path:
+    """A slide that the service can reach, named after a patient."""
+    path = settings.allowed_roots[0] / PATIENT
+    path.parent.mkdir()
+    path.write_bytes(slide_path.read_bytes())
+    return path
+
+
+@pytest.fixture
+def accept_path(database: Database, settings: Settings, named: Path) -> Callable[[], StoredJob]:
+    """Makes jobs for that slide."""
+    digest = Shelf(settings.model_repository).get("tiny").digest
+
+    def make(**changes: object) -> StoredJob:
+        fields = {"source": "path", "path": str(named), "slide_sha256": None, "identity": "x"}
+        return accept(database, bundle_digest=digest, **{**fields, **changes})
+
+    return make
+
+
+def attempt(database: Database, scorer: Scorer, settings: Settings) -> JobState:
+    """Do the next job, and say what the store says of it then."""
+    job = attempt_next("w", database, scorer, settings)
+    assert job is not None
+    return get_job(database, job.id).state
+
+
+def raises(error: Exception) -> Scorer:
+    """A scorer that fails."""
+
+    def score(_work: Work, _progress: Progress) -> Report:
+        raise error
+
+    return score
+
+
+def unused(_work: Work, _progress: Progress) -> Report:
+    raise AssertionError("nothing should be computed")
+
+
+def test_a_slide_in_reach_is_hashed_scored_and_stored(
+    database: Database, settings: Settings, accept_path: Callable[..., StoredJob]
+) -> None:
+    job = accept_path()
+    assert attempt(database, OnnxScorer(settings), settings) is JobState.COMPLETED
+    stored = get_report(database, job.id)
+    assert stored is not None
+    report = Report.model_validate_json(stored)
+    assert report.run.job_id == job.id
+    assert report.slide.sha256 == get_job(database, job.id).slide_sha256
+    assert report.tiles.used == 8
+
+
+def test_known_bytes_are_answered_without_computing(
+    database: Database, settings: Settings, accept_path: Callable[..., StoredJob]
+) -> None:
+    first = accept_path()
+    attempt(database, OnnxScorer(settings), settings)
+    second = accept_path()
+    assert second.id != first.id
+    assert attempt(database, unused, settings) is JobState.COMPLETED
+    stored = get_report(database, second.id)
+    assert stored is not None
+    assert Report.model_validate_json(stored).run.job_id == second.id
+
+
+def test_a_fresh_job_is_computed_although_its_bytes_are_known(
+    database: Database, settings: Settings, accept_path: Callable[..., StoredJob]
+) -> None:
+    accept_path()
+    attempt(database, OnnxScorer(settings), settings)
+    fresh = accept_path(fresh=True)
+    attempt(database, raises(SlideCorrupt("computed")), settings)
+    assert get_job(database, fresh.id).state is JobState.FAILED
+
+
+def test_too_little_tissue_is_a_rejection_with_a_report(
+    database: Database, settings: Settings, accept_path: Callable[..., StoredJob], named: Path
+) -> None:
+    write_svs(named, tissue_image(2100, 1600, tissue=0))
+    job = accept_path()
+    assert attempt(database, OnnxScorer(settings), settings) is JobState.REJECTED
+    after = get_job(database, job.id)
+    assert after.error is not None
+    assert after.error.code == "too_little_tissue"
+    assert get_report(database, job.id) is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "code"),
+    [
+        (SlideCorrupt("tile 3"), JobState.FAILED, "slide_corrupt"),
+        (ReaderKilled("no memory"), JobState.ACCEPTED, None),
+        (JobCanceled("asked"), JobState.CANCELED, "job_canceled"),
+        (ZeroDivisionError(f"/root/{PATIENT}"), JobState.FAILED, "internal_error"),
+    ],
+)
+def test_an_error_becomes_the_job_s_end_or_another_try(
+    database: Database,
+    settings: Settings,
+    accept_path: Callable[..., StoredJob],
+    error: Exception,
+    state: JobState,
+    code: str | None,
+) -> None:
+    job = accept_path()
+    attempt(database, raises(error), settings)
+    after = get_job(database, job.id)
+    assert after.state is state
+    assert (after.error.code if after.error else None) == code
+
+
+def test_no_error_and_no_log_names_the_slide(
+    database: Database,
+    settings: Settings,
+    accept_path: Callable[..., StoredJob],
+    named: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for error in (SlideCorrupt(f"{named}: bad"), SlideCorrupt(f"no {PATIENT}"), OSError(named)):
+        job = accept_path()
+        with caplog.at_level(logging.DEBUG):
+            attempt(database, raises(error), settings)
+        after = get_job(database, job.id)
+        assert after.error is not None
+        assert PATIENT not in after.error.model_dump_json()
+    assert "OSError" in caplog.text
+    assert "JANE" not in caplog.text
+
+
+def test_a_path_that_left_the_roots_after_the_request_is_refused(
+    database: Database,
+    settings: Settings,
+    accept_path: Callable[..., StoredJob],
+    named: Path,
+    tmp_path: Path,
+) -> None:
+    job = accept_path()
+    secret = tmp_path / "secret.svs"
+    named.rename(secret)
+    named.symlink_to(secret)
+    attempt(database, unused, settings)
+    after = get_job(database, job.id)
+    assert after.error is not None
+    assert after.error.code == "path_not_allowed"
+
+
+def test_an_upload_that_is_gone_fails_its_job(database: Database, settings: Settings) -> None:
+    job = accept(database)
+    attempt(database, unused, settings)
+    after = get_job(database, job.id)
+    assert after.error is not None
+    assert after.error.code == "slide_not_found"
+
+
+def test_a_bundle_replaced_since_the_request_fails_the_job(
+    database: Database, settings: Settings, slide_path: Path
+) -> None:
+    job = accept(database, bundle_digest="0" * 64)
+    settings.uploads.mkdir()
+    upload_path(settings.uploads, job.id).write_bytes(slide_path.read_bytes())
+    attempt(database, OnnxScorer(settings), settings)
+    after = get_job(database, job.id)
+    assert after.error is not None
+    assert after.error.code == BundleMismatch.code
+
+
+def test_a_job_taken_by_another_is_left_alone(
+    database: Database, settings: Settings, accept_path: Callable[..., StoredJob]
+) -> None:
+    job = accept_path()
+    claim_next(database, "other", 0.0, 30.0)
+    assert attempt_next("w", database, unused, settings) is None
+    assert get_job(database, job.id).worker == "other"
+
+
+def test_an_attempt_that_lost_its_lease_writes_nothing(
+    database: Database, settings: Settings, accept_path: Callable[..., StoredJob]
+) -> None:
+    job = accept_path()
+
+    def slow(_work: Work, progress: Progress) -> Report:
+        expire_leases(database, 1e12, RETRIES)
+        progress("qc", 0, 0)
+        raise AssertionError("it was told to stop")
+
+    assert attempt(database, slow, settings) is JobState.ACCEPTED
+    assert get_job(database, job.id).state is JobState.ACCEPTED
+
+
+def test_a_cancel_between_stages_ends_the_job(
+    database: Database, settings: Settings, accept_path: Callable[..., StoredJob]
+) -> None:
+    job = accept_path()
+
+    def canceled(_work: Work, progress: Progress) -> Report:
+        progress("qc", 0, 0)
+        cancel_job(database, job.id, 1.0)
+        progress("tiling", 0, 0)
+        raise AssertionError("it was told to stop")
+
+    assert attempt(database, canceled, settings) is JobState.CANCELED
