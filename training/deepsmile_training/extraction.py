@@ -1,0 +1,49 @@
+"""Extraction: slides to feature bags, by the very function that serves them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from deepsmile.backends import Backend
+from deepsmile.bag import FeatureBag, load_bag, save_bag
+from deepsmile.contract import FeatureContract
+from deepsmile.errors import TooLittleTissue
+from deepsmile.pipeline import SlideSource, extract
+from deepsmile.reading import Reader
+
+Advance = Callable[[], None]
+"""Told once for each thing done."""
+
+
+def extract_bags(
+    slides: Sequence[Path],
+    contract: FeatureContract,
+    backend: Backend,
+    reader: Reader,
+    *,
+    folder: Path,
+    advance: Advance,
+) -> list[FeatureBag]:
+    """Bags of all slides, in their order; those already under `folder` are read back.
+
+    `folder` gets one sub-folder per contract, so that no bag of another is ever taken.
+    """
+    place = folder / contract.digest[:16]
+    place.mkdir(parents=True, exist_ok=True)
+
+    bags = []
+    for slide in slides:
+        bags.append(_bag(slide, contract, backend, reader, place / f"{slide.stem}.npz"))
+        advance()
+    return bags
+
+
+def _bag(
+    slide: Path, contract: FeatureContract, backend: Backend, reader: Reader, saved: Path
+) -> FeatureBag:
+    if saved.exists():
+        return load_bag(saved, contract.digest)
+    extraction = extract(SlideSource(slide), contract, backend, reader)
+    if extraction.bag is None:
+        raise extraction.abstention or TooLittleTissue(f"{slide.name}: no tile was read")
+    save_bag(extraction.bag, saved)
+    return extraction.bag

@@ -1,0 +1,102 @@
+"""Workshop: what a run keeps under its work folder and uses again: slides, encoder, bags.
+
+Each lies under a digest of all that decides it, so that a changed plan or a changed line of the
+code that makes it starts afresh, and an interrupted run goes on where it stopped.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from deepsmile.bag import FeatureBag
+from deepsmile.contract import Encoder, FeatureContract
+from deepsmile.digest import digest_of, digest_of_file
+from deepsmile.reading import Reader, ReaderLimits
+from deepsmile_training.backend import EncoderBackend
+from deepsmile_training.cohort import PRETEXT, draw_cohort, recipe_digest
+from deepsmile_training.contracts import feature_contract
+from deepsmile_training.encoder import FEATURE_DIM, export_encoder
+from deepsmile_training.extraction import extract_bags
+from deepsmile_training.plan import DemoPlan
+from deepsmile_training.pretext import UNTRAINED, read_pretext_tiles, train_encoder
+from deepsmile_training.provenance import source_digest
+from deepsmile_training.synthetic.files import make_slides
+from deepsmile_training.synthetic.specimen import SlideSpec
+
+BATCH = 4
+"""Tiles per call of the encoder."""
+
+Stage = Callable[[str, int], Callable[[], None]]
+"""Told (what, how many) as a stage begins; gives what to call after each."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where a bundle is made, and who is told; nothing here can change it."""
+
+    work: Path
+    stage: Stage
+
+    @property
+    def candidate(self) -> Path:
+        """The model repository of the bundle that is not yet evaluated."""
+        return self.work / "candidate"
+
+    @property
+    def reader(self) -> Reader:
+        """A new reader of slides; the caller closes it."""
+        scratch = self.work / "scratch"
+        return Reader(ReaderLimits(scratch, memory_bytes=8 << 30, cpu_s=3600, stall_s=120.0), BATCH)
+
+
+def cohort_bags(
+    plan: DemoPlan, specs: Sequence[SlideSpec], encoder: Path, shop: Workshop
+) -> list[FeatureBag]:
+    """The cohort's features, in its order."""
+    slides = _slides(plan, specs, "slides", shop)
+    with closing(shop.reader) as reader:
+        return extract_bags(
+            slides,
+            contract_of(encoder),
+            EncoderBackend(encoder, plan.threads),
+            reader,
+            folder=shop.work / "bags" / recipe_digest(specs)[:16],
+            advance=shop.stage("features", len(slides)),
+        )
+
+
+def pretext_encoder(plan: DemoPlan, shop: Workshop) -> Path:
+    """The exported encoder, trained on slides of its own."""
+    tiles = plan.tissue_tiles
+    specs = draw_cohort(plan.seed, plan.pretext_slides, stream=PRETEXT, tissue_tiles=tiles)
+    path = shop.work / "encoders" / _encoder_key(plan, specs)[:16] / "model.onnx"
+    if not path.exists():
+        slides = _slides(plan, specs, "encoder's slides", shop)
+        with closing(shop.reader) as reader:
+            known = read_pretext_tiles(slides, specs, reader)
+        advance = shop.stage("encoder", plan.pretext.epochs)
+        encoder = train_encoder(known, plan.pretext, plan.seed, advance)
+        export_encoder(encoder, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
+    return path
+
+
+def contract_of(encoder: Path) -> FeatureContract:
+    """The demo's rules with an exported encoder."""
+    digest = digest_of_file(encoder)
+    return feature_contract(
+        Encoder(name="shufflenetv2-synthetic", sha256=digest, feature_dim=FEATURE_DIM)
+    )
+
+
+def _slides(plan: DemoPlan, specs: Sequence[SlideSpec], what: str, shop: Workshop) -> list[Path]:
+    folder = shop.work / "slides" / recipe_digest(specs)[:16]
+    return make_slides(specs, folder, plan.threads, shop.stage(what, len(specs)))
+
+
+def _encoder_key(plan: DemoPlan, specs: Sequence[SlideSpec]) -> str:
+    source = source_digest("encoder.py", "export.py", "pretext.py")
+    rules = feature_contract(UNTRAINED).digest
+    numbers = [asdict(plan.pretext), plan.seed, plan.threads]
+    return digest_of([recipe_digest(specs), rules, source, *numbers])
