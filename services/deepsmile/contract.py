@@ -70,6 +70,12 @@ class MppRule(Frozen):
     max_anisotropy: Annotated[float, Field(ge=1)]
     """Largest ratio of the two axes' mpp."""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError("mpp: min exceeds max, so no slide would be believed")
+        return self
+
 
 class OverviewRule(Frozen):
     """The small whole-slide image on which glass, stain and empty tiles are judged."""
@@ -153,8 +159,15 @@ class HEStain(Frozen):
     dark_grey: Grey
     max_dark: Share
     min_saturation: Share
-    hue_deg: tuple[float, float]
+    hue_deg: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=360)]]
+    """(low, high), degrees; the range does not wrap around 360."""
     min_share: Share
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.hue_deg[0] > self.hue_deg[1]:
+            raise ValueError("hue_deg: low exceeds high")
+        return self
 
 
 class AnyStain(Frozen):

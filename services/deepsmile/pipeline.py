@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsmile import __version__
-from deepsmile.backends import Backend
+from deepsmile.backends import Backend, TileEncoder
 from deepsmile.bag import FeatureBag, Features, check_contract, in_reading_order
 from deepsmile.bundle import Bundle
 from deepsmile.contract import FeatureContract, Head
@@ -107,7 +107,7 @@ def score_slide(
 def extract(
     source: SlideSource,
     contract: FeatureContract,
-    backend: Backend,
+    encoder: TileEncoder,
     reader: Reader,
     *,
     progress: Progress = no_progress,
@@ -126,7 +126,7 @@ def extract(
         try:
             with (
                 closing(_read(source, contract, reader, extraction, stages)) as tiles,
-                closing(_encode(tiles, backend)) as encoded,
+                closing(_encode(tiles, encoder)) as encoded,
             ):
                 for batch_cells, batch_features in encoded:
                     cells.append(batch_cells)
@@ -242,18 +242,21 @@ class _Stages:
 
 
 def _encode(
-    batches: Iterator[TileBatch], backend: Backend
+    batches: Iterator[TileBatch], encoder: TileEncoder
 ) -> Generator[tuple[NDArray[np.int32], Features]]:
-    """Encode batches on as many threads as keep the backend busy, in order, few in memory."""
+    """Encode batches on as many threads as keep the encoder busy, in order, few in memory."""
     pending: deque[tuple[NDArray[np.int32], Future[Features]]] = deque()
-    with ThreadPoolExecutor(backend.concurrency) as pool:
-        for batch in batches:
-            pending.append((batch.cells, pool.submit(backend.encode, batch.pixels)))
-            while len(pending) > 2 * backend.concurrency or (pending and pending[0][1].done()):
-                cells, features = pending.popleft()
+    with ThreadPoolExecutor(encoder.concurrency) as pool:
+        try:
+            for batch in batches:
+                pending.append((batch.cells, pool.submit(encoder.encode, batch.pixels)))
+                while len(pending) > 2 * encoder.concurrency or (pending and pending[0][1].done()):
+                    cells, features = pending.popleft()
+                    yield cells, features.result()
+            for cells, features in pending:
                 yield cells, features.result()
-        for cells, features in pending:
-            yield cells, features.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _head_results(extraction: Extraction, bundle: Bundle, backend: Backend) -> Iterator[HeadResult]:

@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepsmile.backends.onnx import OnnxBackend
+from deepsmile.backends.onnx import OnnxBackend, OnnxEncoder
 from deepsmile.bag import load_bag
 from deepsmile.bundle import load_bundle
 from deepsmile.pipeline import SlideSource, extract, score_slide
 from deepsmile.reading import Reader
 from deepsmile.report import Scored
-from deepsmile_training.backend import EncoderBackend
 from deepsmile_training.demo import make_demo_bundle
 from deepsmile_training.extraction import extract_bags
 from deepsmile_training.plan import DemoPlan
@@ -95,7 +94,7 @@ def test_bags_are_kept_and_read_back(smoke: SmokeRun, reader: Reader, tmp_path: 
     told: list[int] = []
 
     def bag() -> np.ndarray:
-        backend = EncoderBackend(smoke.bundle.encoder_path)
+        backend = OnnxEncoder(smoke.bundle.encoder_path, threads=1)
         found = extract_bags(
             [copy], contract, backend, reader, folder=tmp_path, advance=lambda: told.append(1)
         )

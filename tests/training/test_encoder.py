@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepsmile_training.backend import EncoderBackend
+from deepsmile.backends.onnx import OnnxEncoder
 from deepsmile_training.encoder import TileEncoder, make_encoder, settle_batch_norm
 
 MAX_BYTES = 7_000_000
@@ -52,7 +52,7 @@ def test_settled_batch_norms_hold_the_average_over_the_tiles(noise_tiles) -> Non
 @pytest.mark.slow
 def test_onnx_runtime_agrees_with_torch(encoder, encoder_path: Path, noise_tiles) -> None:
     """Largest absolute difference below 1e-4, for one tile and for several."""
-    backend = EncoderBackend(encoder_path)
+    backend = OnnxEncoder(encoder_path, threads=1)
     with torch.no_grad():
         expected = encoder(torch.from_numpy(noise_tiles)).numpy()
     assert expected.shape == (8, 1024)
@@ -63,7 +63,7 @@ def test_onnx_runtime_agrees_with_torch(encoder, encoder_path: Path, noise_tiles
 @pytest.mark.slow
 def test_features_do_not_depend_on_the_batch(encoder_path: Path, noise_tiles) -> None:
     """Bit for bit: batches of 1, 4 and 8, and the same tile beside others."""
-    backend = EncoderBackend(encoder_path)
+    backend = OnnxEncoder(encoder_path, threads=1)
     whole = backend.encode(noise_tiles)
     fours = np.concatenate([backend.encode(noise_tiles[:4]), backend.encode(noise_tiles[4:])])
     ones = np.concatenate([backend.encode(noise_tiles[k : k + 1]) for k in range(8)])

@@ -24,7 +24,7 @@ from deepsmile.tissue import (
 from tests.making import feature_contract, tissue_image
 
 Image = NDArray[np.uint8]
-GLASS_RULE = GlassRule(min_grey=200.0, min_share=0.005)
+GLASS_RULE = GlassRule(min_grey=225.0, min_share=0.005)
 PAPER: dict[str, Any] = {
     "rule": "grey_sobel",
     "grey": 240.0,

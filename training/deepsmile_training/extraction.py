@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deepsmile.backends import Backend
+from deepsmile.backends import TileEncoder
 from deepsmile.bag import FeatureBag, load_bag, save_bag
 from deepsmile.contract import FeatureContract
 from deepsmile.errors import TooLittleTissue
@@ -17,7 +17,7 @@ Advance = Callable[[], None]
 def extract_bags(
     slides: Sequence[Path],
     contract: FeatureContract,
-    backend: Backend,
+    encoder: TileEncoder,
     reader: Reader,
     *,
     folder: Path,
@@ -32,17 +32,17 @@ def extract_bags(
 
     bags = []
     for slide in slides:
-        bags.append(_bag(slide, contract, backend, reader, place / f"{slide.stem}.npz"))
+        bags.append(_bag(slide, contract, encoder, reader, place / f"{slide.stem}.npz"))
         advance()
     return bags
 
 
 def _bag(
-    slide: Path, contract: FeatureContract, backend: Backend, reader: Reader, saved: Path
+    slide: Path, contract: FeatureContract, encoder: TileEncoder, reader: Reader, saved: Path
 ) -> FeatureBag:
     if saved.exists():
         return load_bag(saved, contract.digest)
-    extraction = extract(SlideSource(slide), contract, backend, reader)
+    extraction = extract(SlideSource(slide), contract, encoder, reader)
     if extraction.bag is None:
         raise extraction.abstention or TooLittleTissue(f"{slide.name}: no tile was read")
     save_bag(extraction.bag, saved)

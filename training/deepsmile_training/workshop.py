@@ -9,11 +9,11 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from deepsmile.backends.onnx import OnnxEncoder
 from deepsmile.bag import FeatureBag
 from deepsmile.contract import Encoder, FeatureContract
 from deepsmile.digest import digest_of, digest_of_file
 from deepsmile.reading import Reader, ReaderLimits
-from deepsmile_training.backend import EncoderBackend
 from deepsmile_training.cohort import PRETEXT, draw_cohort, recipe_digest
 from deepsmile_training.contracts import feature_contract
 from deepsmile_training.encoder import FEATURE_DIM, export_encoder
@@ -59,7 +59,7 @@ def cohort_bags(
         return extract_bags(
             slides,
             contract_of(encoder),
-            EncoderBackend(encoder, plan.threads),
+            OnnxEncoder(encoder, plan.threads),
             reader,
             folder=shop.work / "bags" / recipe_digest(specs)[:16],
             advance=shop.stage("features", len(slides)),

@@ -21,7 +21,7 @@ CONTRACT = Contract.model_validate(
                 "grey": 240.0,
                 "gradient": 15.0,
                 "max_background": 0.5,
-                "glass": {"min_grey": 200.0, "min_share": 0.005},
+                "glass": {"min_grey": 225.0, "min_share": 0.005},
                 "overview_max_background": 0.7,
             },
             "stain": {

@@ -10,8 +10,8 @@ from deepsmile.contract import Head
 from deepsmile.slides.slide import RGB
 
 
-class Backend(Protocol):
-    """Runs the models of one bundle; safe to call from `concurrency` threads at once."""
+class TileEncoder(Protocol):
+    """Runs one encoder; safe to call from `concurrency` threads at once."""
 
     name: str
     """Runtime, version and execution provider, e.g. "onnxruntime 1.32.0 CPUExecutionProvider"."""
@@ -20,6 +20,10 @@ class Backend(Protocol):
 
     def encode(self, tiles: RGB) -> Features:
         """(B, size, size, 3) uint8 -> (B, D) float32."""
+
+
+class Backend(TileEncoder, Protocol):
+    """Runs all models of one bundle."""
 
     def score(
         self, head: Head, features: Features

@@ -36,7 +36,29 @@ def execution_providers() -> list[str]:
     return [p for p in PREFERRED_PROVIDERS if p in onnxruntime.get_available_providers()]
 
 
-class OnnxBackend:
+class OnnxEncoder:
+    """An exported encoder by itself, as training runs it before there are heads.
+
+    Raises:
+        BackendMissing: no onnxruntime is installed.
+        BundleMismatch: the file holds no graph that runs here.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        if not onnxruntime_is_installed():
+            raise BackendMissing("onnxruntime is not installed")
+        import onnxruntime
+
+        self.name = f"onnxruntime {onnxruntime.__version__} {execution_providers()[0]}"
+        self.concurrency = threads
+        self._encoder = _session(path, threads=1)
+
+    def encode(self, tiles: RGB) -> Features:
+        features: Features = self._encoder.run(None, {"tiles": tiles})[0]  # (B, D)
+        return features
+
+
+class OnnxBackend(OnnxEncoder):
     """A bundle's encoder and heads, loaded and checked against the contract.
 
     Raises:
@@ -45,22 +67,11 @@ class OnnxBackend:
     """
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        if not onnxruntime_is_installed():
-            raise BackendMissing("onnxruntime is not installed")
-        import onnxruntime
-
-        providers = execution_providers()
-        self.name = f"onnxruntime {onnxruntime.__version__} {providers[0]}"
-        self.concurrency = threads
-        self._encoder = _session(bundle.encoder_path, threads=1)
+        super().__init__(bundle.encoder_path, threads)
         self._heads = {
             head.name: _session(bundle.head_path(head), threads) for head in bundle.contract.heads
         }
         self._check(bundle)
-
-    def encode(self, tiles: RGB) -> Features:
-        features: Features = self._encoder.run(None, {"tiles": tiles})[0]
-        return features
 
     def score(
         self, head: Head, features: Features
