@@ -173,7 +173,7 @@ def test_shares_are_counted_tile_by_tile() -> None:
     assert overview(flat(0)).shares(pixels).tolist() == [[0, 1, 0], [0.5, 0, 0]]
 
 
-@pytest.mark.parametrize("mode", [200, 220, 236, 250, 253, 255])
+@pytest.mark.parametrize("mode", [225, 236, 250, 253, 255])
 def test_glass_is_the_mode_of_the_bright_greys(mode: int) -> None:
     grey = np.full((100, 100), 120, np.uint8)
     grey[:5] = mode
