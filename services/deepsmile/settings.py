@@ -29,7 +29,9 @@ def shipped_repository() -> Path:
 class Settings(BaseSettings):
     """All settings; the defaults run everything on one machine under one folder."""
 
-    model_config = SettingsConfigDict(env_prefix="DEEPSMILE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="DEEPSMILE_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     data_dir: Path = Path("deepsmile-data")
     """Database, uploads, embedded broker, temporary files."""
@@ -38,14 +40,18 @@ class Settings(BaseSettings):
     broker_url: str = ""
     """Redis or Valkey URL; empty: the embedded server's socket in the data directory."""
     model_repository: Path = Field(default_factory=shipped_repository)
+    """Bundles and models, laid out as Triton wants; by default the one that came with the code."""
     default_bundle: str = "demo"
     """Used when a request names none."""
     allowed_roots: tuple[Path, ...] = ()
     """Folders from which a request may name a slide by path."""
 
     host: str = "127.0.0.1"
+    """Address that the API listens on."""
     port: int = 8000
+    """Its port."""
     max_upload_bytes: int = 32 * GIB
+    """Larger bodies are refused."""
     disk_reserve_bytes: int = 1 * GIB
     """An upload that would leave less free space than this is refused."""
     keep_uploads_s: float = 24 * 3600.0
@@ -58,13 +64,16 @@ class Settings(BaseSettings):
     reader_memory_bytes: int = 4 * GIB
     """Address space of a reader process."""
     reader_cpu_s: int = 3600
+    """Its CPU time for one slide."""
     reader_timeout_s: float = 120.0
     """Longest silence of a reader process."""
 
     lease_s: float = 30.0
     """A job whose worker is silent this long is given to another."""
     heartbeat_s: float = 10.0
+    """How often a worker says that it lives."""
     sweep_s: float = 5.0
+    """How often API and workers look for jobs that wait unheard, and for lost workers."""
     max_attempts: int = 3
     """Times a job may lose its worker before it is abandoned."""
     retry_pause_s: float = 10.0

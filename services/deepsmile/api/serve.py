@@ -1,5 +1,7 @@
 """Serve: the app on uvicorn, with the settings that streaming uploads want."""
 
+import logging
+
 import uvicorn
 
 from deepsmile.api.app import create_app
@@ -8,11 +10,14 @@ from deepsmile.settings import Settings
 
 STOP_S = 5
 """Requests that wait longer than this for their end are cut when the service stops."""
+PROBES = ("/healthz", "/readyz", "/metrics")
+"""Asked for every few seconds; not worth a line each."""
 
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     set_up_logs()
+    logging.getLogger("uvicorn.access").addFilter(is_no_probe)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -22,3 +27,9 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=STOP_S,
         server_header=False,
     )
+
+
+def is_no_probe(line: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's access log is of interest."""
+    _client, _method, path, *_ = line.args if isinstance(line.args, tuple) else ("", "", "")
+    return path not in PROBES
