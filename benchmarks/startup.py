@@ -28,8 +28,10 @@ from deepsmile.settings import Settings
 from deepsmile.tiles import TileBatch
 
 settings = Settings()
+reader = settings.reader
+reader.start()
 contract = load_bundle(settings.model_repository, settings.default_bundle).contract.features
-events = settings.reader.read(Path(sys.argv[1]), contract)
+events = reader.read(Path(sys.argv[1]), contract)
 print(len(next(event for event in events if isinstance(event, TileBatch)).pixels))
 """
 """What `deepsmile score` does before it encodes."""

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import NullPool, create_engine
 
 from deepsmile.backends.onnx import OnnxBackend
@@ -14,6 +16,15 @@ from deepsmile.store.database import Database
 from deepsmile.store.schema import METADATA
 from tests.making import make_bundle, tissue_image, write_svs
 from tests.service import RunningService
+
+hypothesis_settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("repeatable")
+"""Equal runs try equal examples, and a busy machine fails none of them."""
 
 SERVERS = {"service", "slow_service", "queue"}
 """Fixtures that start processes."""

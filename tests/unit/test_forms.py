@@ -53,7 +53,7 @@ def test_the_file_and_the_fields_arrive_in_any_order_and_pieces(tmp_path: Path, 
     assert parse(tmp_path, body, step) == (b"slide bytes", fields)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     content=st.lists(
         st.sampled_from([b"\r", b"\n", b"-", b"--", BOUNDARY.encode(), b"x" * 40, b"\0\xff"]),
@@ -110,7 +110,7 @@ def test_a_file_over_the_limit_is_refused(tmp_path: Path) -> None:
         parse(tmp_path, part("file", b"x" * 5000, "a") + END, max_bytes=4999)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_damaged_form_is_refused_with_an_error_of_ours(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -128,7 +128,7 @@ def test_a_level_whose_sides_were_rounded_is_still_one(sides: tuple[int, int]) -
     assert cutter.downsample == (4443 / sides[0], 3567 / sides[1])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), min_size=1, max_size=12, unique=True),
     st.floats(0.45, 0.6),

@@ -137,4 +137,4 @@ class Jobs(RuleBasedStateMachine):
 
 
 TestJobs = Jobs.TestCase
-TestJobs.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+TestJobs.settings = settings(max_examples=15, stateful_step_count=40)

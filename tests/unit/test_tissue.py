@@ -5,7 +5,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -143,7 +143,6 @@ def test_scaling_brings_the_glass_to_255_and_the_rest_along(glass: int) -> None:
     assert scale_to_glass(greys, glass).ravel().tolist() == expected
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     level=st.integers(225, 255),
