@@ -5,6 +5,7 @@ import sys
 import typer
 
 from deepsmile import __version__
+from deepsmile.cli.bench import bench
 from deepsmile.cli.demo import demo
 from deepsmile.cli.doctor import doctor
 from deepsmile.cli.inspect import inspect
@@ -22,7 +23,7 @@ commands = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (up, predict, score, inspect, replay, doctor, demo):
+for command in (up, predict, score, inspect, bench, replay, doctor, demo):
     commands.command()(command)
 
 
