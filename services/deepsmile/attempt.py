@@ -15,6 +15,7 @@ from deepsmile.errors import (
     StoreUnavailable,
 )
 from deepsmile.lease import Lease
+from deepsmile.parts import parts_of
 from deepsmile.pipeline import SlideSource
 from deepsmile.report import Report
 from deepsmile.roots import resolve_path
@@ -69,11 +70,11 @@ def _outcome(
     """The task edge: every error ends here as an outcome, without the name of the slide."""
     try:
         path = _locate(job, settings)
-        job = _identify(job, path, database)
+        job = _identify(job, path, lease, database)
         report = _known_report(job, database)
         if report is None:
             slide = SlideSource(path, job.slide_sha256, job.mpp)
-            work = Work(job.id, slide, job.bundle_name, job.bundle_digest)
+            work = Work(job.id, slide, job.bundle_name, job.bundle_digest, job.fresh)
             report = scorer(work, lease.progress)
         lease.progress(JobState.STORING, 0, 0)
         return _answer(report)
@@ -100,13 +101,13 @@ def _locate(job: StoredJob, settings: Settings) -> Path:
     return path
 
 
-def _identify(job: StoredJob, path: Path, database: Database) -> StoredJob:
-    """The job with the digest of its slide's bytes."""
+def _identify(job: StoredJob, path: Path, lease: Lease, database: Database) -> StoredJob:
+    """The job with the digest of its slide's bytes; whoever cancels does not wait for the hash."""
     if job.slide_sha256 is not None:
         return job
-    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    size_bytes = sum(file.stat().st_size for file in files)
-    noted = note_slide(database, job, digest_of_slide(path), size_bytes)
+    size_bytes = sum(part.stat().st_size for part in parts_of(path).values())
+    sha256 = digest_of_slide(path, lambda: lease.progress(JobState.FETCHING, 0, 0))
+    noted = note_slide(database, job, sha256, size_bytes)
     if noted is None:
         raise LeaseLost("the lease ran out while the slide was hashed")
     return noted

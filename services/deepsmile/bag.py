@@ -1,13 +1,30 @@
 """Bag: a slide's tile features, with where they lie and under which contract they were made."""
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsmile.errors import BundleMismatch
+from deepsmile.disk import replacing
+from deepsmile.errors import BagCorrupt, BundleMismatch
+
+DAMAGE = (
+    zipfile.BadZipFile,
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TokenError,
+    TypeError,
+    ValueError,
+)
+"""What zipfile and numpy raise over bytes that they did not write."""
 
 Features = NDArray[np.float32]
 """(N, D), one row per tile."""
@@ -48,37 +65,49 @@ def in_reading_order(
 
 
 def save_bag(bag: FeatureBag, path: Path) -> None:
-    """Write a bag so that a reader sees the old file or the new one, never half of it."""
+    """Write a bag so that readers see the old file or the new one, and it outlasts a power cut."""
     meta = {
         "origin_l0": bag.origin_l0,
         "step_l0": bag.step_l0,
         "slide_sha256": bag.slide_sha256,
         "features_digest": bag.features_digest,
     }
-    partial = path.with_suffix(".tmp")
-    with partial.open("wb") as file:
+    with replacing(path) as file:
         np.savez(file, features=bag.features, cells=bag.cells, meta=np.array(json.dumps(meta)))
-    partial.replace(path)
 
 
 def load_bag(path: Path, features_digest: str) -> FeatureBag:
     """Read a bag back.
 
     Raises:
+        BagCorrupt: the file is damaged, or none of ours.
         BundleMismatch: it was made under another contract.
     """
-    with np.load(path, allow_pickle=False) as arrays:
-        meta = json.loads(str(arrays["meta"]))
-        bag = FeatureBag(
-            features=arrays["features"],
-            cells=arrays["cells"],
-            origin_l0=tuple(meta["origin_l0"]),
-            step_l0=tuple(meta["step_l0"]),
-            slide_sha256=meta["slide_sha256"],
-            features_digest=meta["features_digest"],
-        )
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                bag = _bag_of(dict(arrays))
+        except DAMAGE as error:
+            raise BagCorrupt(f"{path.name}: {type(error).__name__}: {error}") from error
     check_contract(bag, features_digest)
     return bag
+
+
+def _bag_of(arrays: dict[str, NDArray[Any]]) -> FeatureBag:
+    features, cells = arrays["features"], arrays["cells"]  # (N, D), (N, 2)
+    fits = features.dtype == np.float32 and cells.dtype == np.int32
+    if not fits or features.ndim != 2 or cells.shape != (len(features), 2):
+        raise ValueError(f"{features.dtype} {features.shape} with {cells.dtype} {cells.shape}")
+    meta = json.loads(str(arrays["meta"]))
+    (origin_x, origin_y), (step_x, step_y) = meta["origin_l0"], meta["step_l0"]
+    return FeatureBag(
+        features=features,
+        cells=cells,
+        origin_l0=(origin_x, origin_y),
+        step_l0=(step_x, step_y),
+        slide_sha256=meta["slide_sha256"],
+        features_digest=meta["features_digest"],
+    )
 
 
 def check_contract(bag: FeatureBag, features_digest: str) -> None:

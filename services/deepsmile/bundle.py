@@ -5,6 +5,7 @@ folders that Triton serves (`MODEL/VERSION/model.onnx`), which several bundles m
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -13,9 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deepsmile.contract import Contract, Head, Name, Sha256
 from deepsmile.digest import digest_of, digest_of_file
-from deepsmile.errors import BundleCorrupt, BundleUnknown
+from deepsmile.disk import replacing
+from deepsmile.errors import BundleCorrupt, BundleMismatch, BundleUnknown
 
 SUFFIX = ".bundle.json"
+SUPERSEDED = "@"
+"""Between name and version of a bundle that was replaced; no name has one."""
 
 
 class BundleFile(BaseModel):
@@ -74,8 +78,9 @@ class Bundle:
 
 
 def bundle_names(repository: Path) -> list[str]:
-    """Names of the bundles in a model repository, sorted."""
-    return sorted(p.name.removesuffix(SUFFIX) for p in repository.glob(f"*{SUFFIX}"))
+    """Names of the bundles in a model repository, sorted; superseded ones are not among them."""
+    names = (path.name.removesuffix(SUFFIX) for path in repository.glob(f"*{SUFFIX}"))
+    return sorted(name for name in names if SUPERSEDED not in name)
 
 
 def load_bundle(repository: Path, name: str) -> Bundle:
@@ -90,21 +95,56 @@ def load_bundle(repository: Path, name: str) -> Bundle:
         raise BundleUnknown(f"no bundle named {name!r}; this repository has: {known}")
     path = repository / f"{name}{SUFFIX}"
     file = _parse(path)
-    _verify(repository, path, file)
+    if file.name != name:
+        raise BundleCorrupt(f"{path.name}: it holds a bundle named {file.name!r}")
+    _verify(repository, path, file, file.files)
     return Bundle(repository, file)
+
+
+def load_superseded(repository: Path, name: str, digest: str) -> Bundle:
+    """Load the former bundle of that name that has that digest, and check its models.
+
+    Raises:
+        BundleMismatch: there is none, so what a job was accepted for is gone.
+        BundleCorrupt: a byte changed, or its models are gone.
+    """
+    for path in repository.glob(f"{name}{SUPERSEDED}*{SUFFIX}"):
+        file = _parse(path)
+        if (file.name, file.digest) == (name, digest):
+            models = {place: sha for place, sha in file.files.items() if place != file.card}
+            _verify(repository, path, file, models)  # its card gave way to its successor's
+            return Bundle(repository, file)
+    raise BundleMismatch(
+        f"the bundle {name} was replaced after the job was accepted",
+        hint="Send the slide again to score it with the bundle that is there now.",
+    )
 
 
 def write_bundle(repository: Path, content: dict[str, Any]) -> Bundle:
     """Seal `content` (a `BundleFile` without its digest), write it, and load it back.
 
-    The models and the card must be in place already.
+    The models and the card must be in place already. A bundle of that name and another version
+    stays beside it as `NAME@VERSION.bundle.json`, for the jobs that were accepted for it.
     """
     sealed = {**content, "digest": digest_of(content)}
     path = repository / f"{content['name']}{SUFFIX}"
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n")
-    partial.replace(path)
+    _put_aside(path, content["version"])
+    text = json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    with replacing(path) as file:
+        file.write(text.encode())
     return load_bundle(repository, content["name"])
+
+
+def _put_aside(path: Path, version: str) -> None:
+    """Keep the bundle at `path` if it is of another version."""
+    try:
+        former = _parse(path)
+    except (OSError, BundleCorrupt):  # none yet, or none worth keeping
+        return
+    if former.version != version:
+        name = f"{former.name}{SUPERSEDED}{former.version}{SUFFIX}"
+        with replacing(path.with_name(name)) as file:
+            file.write(path.read_bytes())
 
 
 def _parse(path: Path) -> BundleFile:
@@ -118,10 +158,8 @@ def _parse(path: Path) -> BundleFile:
         raise BundleCorrupt(f"{path.name}: {error}") from error
 
 
-def _verify(root: Path, path: Path, file: BundleFile) -> None:
-    if path.name != f"{file.name}{SUFFIX}":
-        raise BundleCorrupt(f"{path.name}: it holds a bundle named {file.name!r}")
-    for relative, expected in file.files.items():
+def _verify(root: Path, path: Path, file: BundleFile, files: Mapping[str, str]) -> None:
+    for relative, expected in files.items():
         if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
             raise BundleCorrupt(f"{path.name}: {relative!r} lies outside the repository")
         target = root / relative

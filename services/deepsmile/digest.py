@@ -2,10 +2,23 @@
 
 import hashlib
 import json
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import Any
 
+from deepsmile.parts import parts_of
+
 CHUNK_BYTES = 1 << 20
+
+Between = Callable[[], None]
+"""Called between chunks; stops the work by raising."""
+
+
+def nothing() -> None:
+    """For those who let it run."""
 
 
 def canonical_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
@@ -18,18 +31,43 @@ def digest_of(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def digest_of_file(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes, read in chunks."""
+def digest_of_file(path: Path, between: Between = nothing) -> str:
+    """SHA-256 (hex) of a file's bytes, read in chunks; `between` them it may be stopped."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
+            between()
             sha.update(chunk)
     return sha.hexdigest()
 
 
-def digest_of_slide(path: Path) -> str:
-    """SHA-256 (hex) of a slide: of its bytes, or for a folder of its sorted names and digests."""
-    if not path.is_dir():
-        return digest_of_file(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    return digest_of([[p.relative_to(path).as_posix(), digest_of_file(p)] for p in files])
+def digest_of_slide(path: Path, between: Between = nothing) -> str:
+    """SHA-256 (hex) of a slide: of its bytes, or of its parts' sorted names and digests."""
+    parts = parts_of(path)
+    if parts == {path.name: path}:
+        return digest_of_file(path, between)
+    # Sorted as paths, folder by folder.
+    names = sorted(parts, key=PurePosixPath)
+    return digest_of([[name, digest_of_file(parts[name], between)] for name in names])
+
+
+@contextmanager
+def digest_beside(path: Path, known: str | None) -> Iterator[Future[str]]:
+    """A slide's digest, computed beside the block and given up when that ends before it.
+
+    "" when there is no such slide; whoever reads it says so.
+    """
+    ended = Event()
+
+    def go_on() -> None:
+        if ended.is_set():
+            raise CancelledError
+
+    def digest() -> str:
+        return known or (digest_of_slide(path, go_on) if path.exists() else "")
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(digest)
+        finally:
+            ended.set()

@@ -7,7 +7,7 @@ DeepSmileError
 │   ├── SlideUnsupported         a file, but no slide that we can read
 │   ├── SlideTruncated           its tables point past its end
 │   ├── SlideCorrupt             its tables or tiles contradict themselves
-│   ├── SlideTooLarge            more pixels than we are willing to decode
+│   ├── SlideTooLarge            more pixels, or memory, than we are willing to spend
 │   ├── SlideUnreadable          the reader process died on it
 │   ├── SlideTimeout             the reader process ran out of time
 │   ├── ReaderKilled             the reader process was killed from outside; worth another try
@@ -21,7 +21,8 @@ DeepSmileError
 │   ├── BundleUnknown            no bundle of that name
 │   ├── BundleCorrupt            a digest does not match, or a file is missing
 │   ├── BundleMismatch           features of another contract, or shapes that do not fit
-│   └── BackendMissing           no execution provider is installed
+│   └── BackendMissing           no execution provider, or no Triton, is installed
+├── BagCorrupt               a file of saved features is damaged
 ├── RequestError             the caller must change something
 │   ├── RequestInvalid           a field is missing or wrong
 │   ├── ContentTypeUnsupported   neither multipart, JSON nor bytes
@@ -35,6 +36,7 @@ DeepSmileError
 ├── StorageFull              no room for the upload; worth another try
 ├── StoreUnavailable         the database does not answer; worth another try
 ├── BrokerUnavailable        nobody hears the doorbell; jobs are kept until somebody does
+├── InferenceUnavailable     the inference server does not answer; worth another try
 ├── ServiceUnreachable       the client got no usable answer
 ├── LeaseLost                the job is another worker's by now; stays inside the worker
 ├── JobAbandoned             every attempt lost its worker
@@ -76,7 +78,10 @@ class SlideEmpty(SlideError):
 
 class SlideUnsupported(SlideError):
     code = "slide_unsupported"
-    hint = "Convert it to a tiled pyramid, e.g. `vips tiffsave IN OUT.tif --tile --pyramid`."
+    hint = (
+        "Convert it to a tiled pyramid, e.g. `vips tiffsave IN OUT.tif --tile --pyramid`;"
+        " a slide of several files comes as a zip, or as the path of its folder."
+    )
 
 
 class SlideTruncated(SlideError):
@@ -163,6 +168,11 @@ class BackendMissing(BundleError):
     hint = "Install an execution provider: pip install 'deepsmile[cpu]' or 'deepsmile[gpu]'."
 
 
+class BagCorrupt(DeepSmileError):
+    code = "bag_corrupt"
+    hint = "Delete the file, and the features are computed again."
+
+
 class RequestError(DeepSmileError):
     """The caller must change something before asking again."""
 
@@ -227,6 +237,12 @@ class StoreUnavailable(DeepSmileError):
 class BrokerUnavailable(DeepSmileError):
     code = "broker_unavailable"
     hint = "Check the broker that DEEPSMILE_BROKER_URL names; jobs start when it is back."
+    retryable = True
+
+
+class InferenceUnavailable(DeepSmileError):
+    code = "inference_unavailable"
+    hint = "Check the server that DEEPSMILE_TRITON_URL names and its models; jobs wait meanwhile."
     retryable = True
 
 

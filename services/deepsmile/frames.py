@@ -43,6 +43,8 @@ class ReadRequest(Strict):
     """Whether the plan brings the overview image along."""
     memory_bytes: int
     cpu_s: int
+    reserve_bytes: int = 0
+    """Space that unpacking a zip must leave free."""
 
 
 class SlideFacts(Strict):

@@ -9,6 +9,8 @@ from deepsmile.slides.slide import Level, Mpp
 
 MAX_TILES = 100_000
 """A grid of 256 um tiles over 81 x 81 mm; the largest whole-mount slides have half of it."""
+REQUEST = "request"
+"""Source of an mpp that came with the request."""
 ROUNDING_TILES = 1e-6
 """Slack for 30720 / 1024.0000001 = 29.99...: the thirtieth tile is there."""
 
@@ -42,7 +44,7 @@ def resolve_mpp(found: Mpp | None, requested: float | None, rule: MppRule) -> Mp
     if requested is not None:
         if not rule.min <= requested <= rule.max:
             raise RequestInvalid(f"mpp {requested:g} is outside {rule.min:g} to {rule.max:g} um")
-        return Mpp(requested, requested, "request")
+        return Mpp(requested, requested, REQUEST)
     if found is None:
         raise MppMissing("the file states no microns per pixel")
     inside = all(rule.min <= value <= rule.max for value in (found.x, found.y))

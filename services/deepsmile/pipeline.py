@@ -6,9 +6,8 @@ Training leaves the road after `extract` and comes back with a bundle.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator
+from concurrent.futures import wait
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +21,8 @@ from deepsmile.backends import Backend, TileEncoder
 from deepsmile.bag import FeatureBag, Features, check_contract, in_reading_order
 from deepsmile.bundle import Bundle
 from deepsmile.contract import FeatureContract, Head
-from deepsmile.digest import digest_of_slide
+from deepsmile.digest import digest_beside
+from deepsmile.encoding import encode_batches
 from deepsmile.errors import Abstention, BundleMismatch, TooLittleTissue
 from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
 from deepsmile.reading import Looked, Reader
@@ -38,16 +38,11 @@ from deepsmile.report import (
     slide_report,
     tiles_report,
 )
+from deepsmile.stages import Progress, Stages, no_progress
 from deepsmile.tiles import TileBatch
 
-Progress = Callable[[str, int, int], None]
-"""Told (stage, done, total) as work goes on; total 0: not known. Stop the work by raising."""
-
-STAGES = ("qc", "tiling", "encoding", "aggregating")
-
-
-def no_progress(stage: str, done: int, total: int) -> None:
-    """For callers who do not look."""
+CHECK_S = 0.5
+"""How often somebody may cancel while there is nothing to do but to hash."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class SlideSource:
 
 @dataclass
 class Extraction:
-    """What reading and encoding a slide gave; `bag` is None when we abstained on the way."""
+    """What reading and encoding a slide gave: `bag` or, instead, `abstention`."""
 
     slide: SlideFacts | None = None
     plan: PlanFacts | None = None
@@ -72,6 +67,14 @@ class Extraction:
     sha256: str = ""
     abstention: Abstention | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Start:
+    """When the work began."""
+
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: float = field(default_factory=time.perf_counter)
 
 
 def score_slide(
@@ -88,18 +91,31 @@ def score_slide(
     Raises:
         SlideError: the file cannot be read. An `Abstention` is no error: it is in the report.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
+    start = Start()
     extraction = extract(source, bundle.contract.features, backend, reader, progress=progress)
-    aggregating = time.perf_counter()
+    return score_extraction(source, extraction, bundle, backend, start, job_id=job_id)
+
+
+def score_extraction(
+    source: SlideSource,
+    extraction: Extraction,
+    bundle: Bundle,
+    backend: Backend,
+    start: Start,
+    *,
+    job_id: str | None = None,
+) -> Report:
+    """The second half of `score_slide`, for a slide that was read now or before."""
+    timings_s, aggregating = dict(extraction.timings_s), time.perf_counter()
     heads = tuple(_head_results(extraction, bundle, backend))
-    extraction.timings_s["aggregating"] = time.perf_counter() - aggregating
-    extraction.timings_s["total"] = time.perf_counter() - clock
+    timings_s["aggregating"] = time.perf_counter() - aggregating
+    timings_s["total"] = time.perf_counter() - start.clock
     run = Run(
         job_id=job_id,
-        started_at=started.isoformat(),
+        started_at=start.at.isoformat(),
         finished_at=datetime.now(UTC).isoformat(),
         backend=backend.name,
-        timings_s={name: round(value, 3) for name, value in extraction.timings_s.items()},
+        timings_s={name: round(value, 3) for name, value in timings_s.items()},
     )
     return _report(source, extraction, bundle, heads, run)
 
@@ -120,13 +136,12 @@ def extract(
     extraction = Extraction()
     features: list[Features] = []
     cells: list[NDArray[np.int32]] = []
-    with ThreadPoolExecutor(1) as hashing:
-        sha256 = hashing.submit(_sha256, source)
-        stages = _Stages(progress, extraction.timings_s)
+    with digest_beside(source.path, source.sha256) as sha256:
+        stages = Stages(progress, extraction.timings_s)
         try:
             with (
                 closing(_read(source, contract, reader, extraction, stages)) as tiles,
-                closing(_encode(tiles, encoder)) as encoded,
+                closing(encode_batches(tiles, encoder)) as encoded,
             ):
                 for batch_cells, batch_features in encoded:
                     cells.append(batch_cells)
@@ -135,8 +150,11 @@ def extract(
         except Abstention as abstention:
             extraction.abstention = abstention
         stages.enter("aggregating", 0)
+        while not wait([sha256], CHECK_S).done:
+            stages.advance(0)  # whoever cancels does not wait for the hash
         extraction.sha256 = sha256.result()
-    if extraction.plan and extraction.abstention is None:
+    if extraction.abstention is None:
+        assert extraction.plan is not None, "a reading to the end has had a plan"
         joined, places = in_reading_order(features, cells, contract.encoder.feature_dim)
         extraction.bag = FeatureBag(
             features=joined,
@@ -188,19 +206,16 @@ def positive_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-np.clip(margin, -700, 700)))
 
 
-def _sha256(source: SlideSource) -> str:
-    return source.sha256 or (digest_of_slide(source.path) if source.path.exists() else "")
-
-
 def _read(
     source: SlideSource,
     contract: FeatureContract,
     reader: Reader,
     extraction: Extraction,
-    stages: "_Stages",
+    stages: Stages,
 ) -> Generator[TileBatch]:
     """Tile batches; the facts and counts go into `extraction` as they pass by."""
     stages.enter("qc", 0)
+    read = 0
     with closing(reader.read(source.path, contract, mpp=source.mpp)) as events:
         for event in events:
             match event:
@@ -211,59 +226,24 @@ def _read(
                     stages.at(event.done, event.total)
                 case PlanFacts():
                     extraction.plan = event
-                    stages.enter("encoding", event.candidates)
+                    most = contract.budget.max_tiles or event.candidates
+                    stages.enter("encoding", min(event.candidates, most))
                 case TileBatch():
+                    read += len(event.cells)
+                    stages.expect(read + event.to_come)
                     yield event
                 case ReadCount():
                     extraction.count = event
+                    stages.expect(event.kept)
                     extraction.timings_s["reader_cpu"] = event.cpu_s
-
-
-class _Stages:
-    """Times each stage and passes progress on."""
-
-    def __init__(self, progress: Progress, timings_s: dict[str, float]) -> None:
-        self._progress, self._timings_s = progress, timings_s
-        self._name, self._done, self._total, self._since = "", 0, 0, time.perf_counter()
-
-    def enter(self, name: str, total: int) -> None:
-        now = time.perf_counter()
-        if self._name:
-            self._timings_s[self._name] = now - self._since
-        self._name, self._since = name, now
-        self.at(0, total)
-
-    def at(self, done: int, total: int) -> None:
-        self._done, self._total = done, total
-        self._progress(self._name, done, total)
-
-    def advance(self, count: int) -> None:
-        self.at(self._done + count, self._total)
-
-
-def _encode(
-    batches: Iterator[TileBatch], encoder: TileEncoder
-) -> Generator[tuple[NDArray[np.int32], Features]]:
-    """Encode batches on as many threads as keep the encoder busy, in order, few in memory."""
-    pending: deque[tuple[NDArray[np.int32], Future[Features]]] = deque()
-    with ThreadPoolExecutor(encoder.concurrency) as pool:
-        try:
-            for batch in batches:
-                pending.append((batch.cells, pool.submit(encoder.encode, batch.pixels)))
-                while len(pending) > 2 * encoder.concurrency or (pending and pending[0][1].done()):
-                    cells, features = pending.popleft()
-                    yield cells, features.result()
-            for cells, features in pending:
-                yield cells, features.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _head_results(extraction: Extraction, bundle: Bundle, backend: Backend) -> Iterator[HeadResult]:
     for head in bundle.contract.heads:
         try:
-            if extraction.abstention is not None or extraction.bag is None:
-                raise extraction.abstention or TooLittleTissue("no tile was read")
+            if extraction.bag is None:
+                assert extraction.abstention is not None, "it is the one or the other"
+                raise extraction.abstention
             yield score_bag(extraction.bag, head, bundle, backend)
         except Abstention as why:
             yield Abstained(
@@ -288,7 +268,9 @@ def _report(
         notice=bundle.file.notice,
         software=f"deepsmile {__version__}",
         requested_mpp=source.mpp,
-        slide=slide_report(extraction.sha256, facts, extraction.plan, note),
+        slide=slide_report(
+            extraction.sha256, facts, extraction.plan, requested_mpp=source.mpp, note=note
+        ),
         tiles=tiles_report(extraction.plan, extraction.count, tile.size_um, tile.size_px),
         bundle=BundleReport(
             name=bundle.name,

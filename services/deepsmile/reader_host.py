@@ -21,9 +21,17 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsmile.errors import DeepSmileError, ReaderKilled, SlideTimeout, SlideUnreadable
+from deepsmile.errors import (
+    DeepSmileError,
+    ReaderKilled,
+    SlideTimeout,
+    SlideTooLarge,
+    SlideUnreadable,
+)
 from deepsmile.frames import HEADER, STATUS, Frame, ReadRequest
 
+INHERITED = re.compile(r"PATH|HOME|TMPDIR|TZ|LANG|LANGUAGE|LC_.+|LD_LIBRARY_PATH|PYTHON[A-Z]+")
+"""Variables that a reader gets; it has no business with the others, among them passwords."""
 ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -32,6 +40,8 @@ ENVIRONMENT = {
     # 64 MB of decoded tiles, so that neighbouring blocks off the JPEG grid decode none twice.
     "CUCIM_CONFIG_PATH": str(Path(__file__).parent / "slides" / "cucim.json"),
 }
+OUT_OF_MEMORY = re.compile(r"MemoryError|bad_alloc|[Ff]ailed to allocate|Insufficient memory")
+"""Last words of Python, C++, GLib and OpenCV without it."""
 PIPE_BYTES = 1 << 20
 LAST_WORDS = 300
 FORKED_BYTES = 16
@@ -48,7 +58,7 @@ class ReaderHost:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **ENVIRONMENT},
+                env=_inherited() | ENVIRONMENT,
                 start_new_session=True,  # Ctrl-C is for us, who may want to finish the slide
             )
         self.stop = weakref.finalize(self, _stop, self._process, self._control)
@@ -95,6 +105,10 @@ class ReaderHost:
         return pidfds[0]
 
 
+def _inherited() -> dict[str, str]:
+    return {name: text for name, text in os.environ.items() if INHERITED.fullmatch(name)}
+
+
 def _stop(process: subprocess.Popen[bytes], control: socket.socket) -> None:
     control.close()
     process.kill()
@@ -121,7 +135,7 @@ class ReaderChannel:
 
         Raises:
             SlideTimeout: none came for `stall_s`.
-            SlideUnreadable, ReaderKilled: the process died.
+            SlideUnreadable, SlideTooLarge, ReaderKilled: the process died.
         """
         while True:
             text_size, payload_size = HEADER.unpack(self._receive(HEADER.size, stall_s).data)
@@ -167,11 +181,20 @@ class ReaderChannel:
             return SlideTimeout(used, hint=hint)
         if code == -signal.SIGKILL:
             return ReaderKilled("the reader process was killed from outside")
+        said = self._last_words()
+        if OUT_OF_MEMORY.search(said):
+            hint = "Raise DEEPSMILE_READER_MEMORY_BYTES if the slide is known to be good."
+            return SlideTooLarge(
+                f"the reader needs more than its {self._request.memory_bytes} bytes of memory",
+                hint=hint,
+            )
         how = f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return SlideUnreadable(f"the reader process died {how}{said}")
+
+    def _last_words(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        said = f": {self._without_paths(lines[-1])[:LAST_WORDS]}" if lines else ""
-        return SlideUnreadable(f"the reader process died {how}{said}")
+        return f": {self._without_paths(lines[-1])[:LAST_WORDS]}" if lines else ""
 
     def _without_paths(self, text: str) -> str:
         """File names may name patients; they stay out of errors."""

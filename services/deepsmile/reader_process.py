@@ -86,7 +86,8 @@ def limit(request: ReadRequest) -> None:
 
 def serve(fd: int, request: ReadRequest) -> None:
     """Open, plan, read; each step's outcome is a frame."""
-    slide = open_slide(Path(request.path), Path(request.scratch))
+    scratch = Path(request.scratch)
+    slide = open_slide(Path(request.path), scratch, reserve_bytes=request.reserve_bytes)
     write_frame(fd, "slide", slide_facts(slide).model_dump(), NOTHING)
 
     def looked(done: int, total: int) -> None:
@@ -100,7 +101,7 @@ def serve(fd: int, request: ReadRequest) -> None:
     count = TileCount()
     if request.batch:
         for batch in read_tiles(slide, plan, request.contract, request.batch, count):
-            body = {"cells": batch.cells.tolist(), "decoded": count.decoded}
+            body = {"cells": batch.cells.tolist(), "to_come": batch.to_come}
             write_frame(fd, "tiles", body, batch.pixels.ravel().data)
     done = ReadCount(
         decoded=count.decoded,

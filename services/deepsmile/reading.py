@@ -2,15 +2,16 @@
 
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepsmile.contract import FeatureContract
-from deepsmile.errors import error_from_code
+from deepsmile.errors import RequestInvalid, error_from_code
 from deepsmile.frames import Frame, PlanFacts, ReadCount, ReadRequest, SlideFacts
 from deepsmile.reader_host import ReaderHost
 from deepsmile.tiles import TileBatch
@@ -26,6 +27,8 @@ class ReaderLimits:
     cpu_s: int
     stall_s: float
     """Longest wait for the next frame."""
+    reserve_bytes: int = 0
+    """Space that unpacking a zip must leave free."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Reader:
         self.batch = batch
         """Tiles per batch."""
         self._busy = Lock()
+        self._thread: int | None = None
+        """The thread that started the reading under way."""
         self._host: ReaderHost | None = None
 
     def start(self) -> None:
@@ -87,26 +92,48 @@ class Reader:
         """Read a slide: facts, plan, tiles in batches, count; without `tiles` the plan only.
 
         Raises:
-            DeepSmileError: what the child raised, or SlideUnreadable, ReaderKilled or
-                SlideTimeout for the way it died.
+            DeepSmileError: what the child raised, or SlideUnreadable, SlideTooLarge, ReaderKilled
+                or SlideTimeout for the way it died; RequestInvalid: the path is not UTF-8.
+            RuntimeError: another reading of this thread is under way.
         """
         self.limits.scratch.mkdir(parents=True, exist_ok=True)
-        with self._busy, tempfile.TemporaryDirectory(dir=self.limits.scratch) as scratch:
+        with self._turn(), tempfile.TemporaryDirectory(dir=self.limits.scratch) as scratch:
             request = ReadRequest(
-                path=str(path.absolute()),
-                scratch=scratch,
+                path=_in_utf8(path.absolute()),
+                scratch=_in_utf8(Path(scratch)),
                 contract=contract,
                 mpp=mpp,
                 batch=self.batch if tiles else 0,
                 overview=overview,
                 memory_bytes=self.limits.memory_bytes,
                 cpu_s=self.limits.cpu_s,
+                reserve_bytes=self.limits.reserve_bytes,
             )
             self.start()
             assert self._host is not None
             with self._host.fork(request) as channel:
                 for frame in channel.frames(self.limits.stall_s):
                     yield from _events(frame, contract)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until other threads have read their slides; this one would wait for itself."""
+        if self._thread == get_ident():
+            raise RuntimeError("a reading of this thread is under way: finish it, or close it")
+        with self._busy:
+            self._thread = get_ident()
+            try:
+                yield
+            finally:
+                self._thread = None
+
+
+def _in_utf8(path: Path) -> str:
+    try:
+        return str(path).encode().decode()
+    except UnicodeEncodeError as error:
+        hint = "Rename the file, or link to it, with a name in UTF-8."
+        raise RequestInvalid("the path is not UTF-8", hint=hint) from error
 
 
 def _events(frame: Frame, contract: FeatureContract) -> Iterator[ReadEvent]:
@@ -122,7 +149,8 @@ def _events(frame: Frame, contract: FeatureContract) -> Iterator[ReadEvent]:
         case "tiles":
             size = contract.tile.size_px
             cells = np.array(frame.body["cells"], np.int32)  # (B, 2)
-            yield TileBatch(cells, frame.payload.reshape(-1, size, size, 3))
+            pixels = frame.payload.reshape(-1, size, size, 3)
+            yield TileBatch(cells, pixels, frame.body["to_come"])
         case "done":
             yield ReadCount.model_validate(frame.body)
         case _:

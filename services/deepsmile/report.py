@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deepsmile.contract import OperatingPoint
 from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
+from deepsmile.grid import REQUEST
 
 RESEARCH_USE_ONLY = "Research use only. Not for diagnosis or treatment decisions."
 DECIMALS = 6
@@ -82,12 +83,16 @@ class SlideReport(Part):
 
 
 class TilesReport(Part):
-    """How many tiles: on the grid, decoded, with tissue, used for the score."""
+    """How many tiles."""
 
     seen: int
+    """On the grid."""
     decoded: int
+    """Not ruled out by the overview."""
     kept: int
+    """Decoded, with tissue."""
     used: int
+    """Of the score: all that were kept; a tile budget stops the decoding, not the use."""
     size_um: float
     size_px: int
     tissue_mm2: float
@@ -156,20 +161,39 @@ def _differences(path: str, one: Any, other: Any) -> Iterator[str]:  # noqa: ANN
         yield f"{path}: {one!r} != {other!r}"
 
 
-def slide_report(sha256: str, facts: SlideFacts, plan: PlanFacts | None, note: str) -> SlideReport:
+def slide_report(
+    sha256: str,
+    facts: SlideFacts,
+    plan: PlanFacts | None,
+    *,
+    requested_mpp: float | None,
+    note: str,
+) -> SlideReport:
     """What is known of the slide; the plan is missing when we abstained before it."""
+    mpp, mpp_source = _mpp(facts, plan, requested_mpp)
     return SlideReport(
         sha256=sha256,
         reader=facts.reader,
         reader_note=note,
         format=facts.format,
         levels=facts.levels,
-        mpp=plan.mpp if plan else facts.mpp_stated,
-        mpp_source=plan.mpp_source if plan else facts.mpp_stated_by,
+        mpp=mpp,
+        mpp_source=mpp_source,
         level_used=plan.level if plan else None,
         level_mpp=plan.level_mpp if plan else None,
         glass_grey=plan.glass_grey if plan else None,
     )
+
+
+def _mpp(
+    facts: SlideFacts, plan: PlanFacts | None, requested: float | None
+) -> tuple[tuple[float, float] | None, str | None]:
+    """The scale that was gone by: the plan's; before there is one the request's or the file's."""
+    if plan:
+        return plan.mpp, plan.mpp_source
+    if requested is not None:
+        return (requested, requested), REQUEST
+    return facts.mpp_stated, facts.mpp_stated_by
 
 
 def tiles_report(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deepsmile.digest import digest_of
 from deepsmile.errors import PathNotAllowed, RequestInvalid, SlideNotFound
+from deepsmile.parts import parts_of
 
 
 def resolve_path(path: str, roots: Sequence[Path]) -> Path:
@@ -29,13 +30,16 @@ def resolve_path(path: str, roots: Sequence[Path]) -> Path:
 
 
 def identity_of(path: Path) -> str:
-    """Marks of a file that change when it does, so that its bytes need not be read to compare.
+    """Marks of a slide's files that change when they do, so that no byte need be read to compare.
 
     Good for as long as a job runs; lasting answers go by the digest of the bytes.
     """
-    found = path.stat()
-    marks = [str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
-    return digest_of(marks)
+    return digest_of([str(path), [_marks(part) for _, part in sorted(parts_of(path).items())]])
+
+
+def _marks(part: Path) -> list[int]:
+    found = part.stat()
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
 
 
 def _real(path: Path) -> Path | None:

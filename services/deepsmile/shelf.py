@@ -3,7 +3,7 @@
 from pathlib import Path
 from threading import Lock
 
-from deepsmile.bundle import SUFFIX, Bundle, bundle_names, load_bundle
+from deepsmile.bundle import SUFFIX, Bundle, bundle_names, load_bundle, load_superseded
 
 Mark = tuple[int, int, int]
 
@@ -14,6 +14,7 @@ class Shelf:
     def __init__(self, repository: Path) -> None:
         self._repository = repository
         self._bundles: dict[str, tuple[Mark, Bundle]] = {}
+        self._superseded: dict[str, Bundle] = {}
         self._lock = Lock()
 
     def names(self) -> list[str]:
@@ -31,6 +32,21 @@ class Shelf:
             if name not in self._bundles or self._bundles[name][0] != mark:
                 self._bundles[name] = (mark, load_bundle(self._repository, name))
             return self._bundles[name][1]
+
+    def find(self, name: str, digest: str) -> Bundle:
+        """The bundle of that name and digest, also when it was superseded meanwhile.
+
+        Raises:
+            BundleMismatch: it is gone.
+            BundleUnknown, BundleCorrupt.
+        """
+        current = self.get(name)
+        if current.digest == digest:
+            return current
+        with self._lock:
+            if digest not in self._superseded:
+                self._superseded[digest] = load_superseded(self._repository, name, digest)
+            return self._superseded[digest]
 
     def _mark(self, name: str) -> Mark:
         try:

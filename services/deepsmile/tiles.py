@@ -37,6 +37,8 @@ class TileBatch:
     """(B, 2) column and row."""
     pixels: RGB
     """(B, size, size, 3) uint8"""
+    to_come: int
+    """At most so many tiles follow."""
 
 
 @dataclass
@@ -55,15 +57,14 @@ class _Regroup:
     cells: list[NDArray[np.int32]] = field(default_factory=list)
     pixels: list[RGB] = field(default_factory=list)
 
-    def add(self, cell: NDArray[np.int32], tile: RGB) -> TileBatch | None:
+    def add(self, cell: NDArray[np.int32], tile: RGB) -> bool:
+        """True when the batch is full."""
         self.cells.append(cell)
         self.pixels.append(tile)
-        return self.flush() if len(self.cells) == self.size else None
+        return len(self.cells) == self.size
 
-    def flush(self) -> TileBatch | None:
-        if not self.cells:
-            return None
-        batch = TileBatch(np.stack(self.cells), np.stack(self.pixels))
+    def flush(self, to_come: int) -> TileBatch:
+        batch = TileBatch(np.stack(self.cells), np.stack(self.pixels), to_come)
         self.cells, self.pixels = [], []
         return batch
 
@@ -105,15 +106,22 @@ def read_tiles(
     while len(remaining) and count.kept < limit:
         missing = limit - count.kept
         some, remaining = remaining[:missing], remaining[missing:]
-        for cells, pixels in cut(slide, plan.cutter, some):
-            count.decoded += len(cells)
-            for cell, tile in zip(cells, pixels, strict=True):
-                if is_tissue(tile, contract.tissue, plan.tissue.glass_grey):
-                    count.kept += 1
-                    if full := regroup.add(cell, tile):
-                        yield full
-    if rest := regroup.flush():
-        yield rest
+        for cell, tile in _one_by_one(cut(slide, plan.cutter, some)):
+            count.decoded += 1
+            if is_tissue(tile, contract.tissue, plan.tissue.glass_grey):
+                count.kept += 1
+                if regroup.add(cell, tile):
+                    undecided = len(plan.candidates) - count.decoded
+                    yield regroup.flush(to_come=min(limit - count.kept, undecided))
+    if regroup.cells:
+        yield regroup.flush(to_come=0)
+
+
+def _one_by_one(
+    blocks: Iterator[tuple[Cells, RGB]],
+) -> Iterator[tuple[NDArray[np.int32], RGB]]:
+    for cells, pixels in blocks:
+        yield from zip(cells, pixels, strict=True)
 
 
 def in_budget_order(cells: Cells, budget: Budget) -> Cells:

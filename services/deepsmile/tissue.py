@@ -34,7 +34,7 @@ MIN_STAINED_PX = 64
 
 @dataclass(frozen=True)
 class Overview:
-    """The whole grid at `tile_px` per tile: 3 kB a tile, 90 MB for the largest glass slide."""
+    """The whole grid at `tile_px` per tile: 3 kB a tile, 307 MB for a grid of `MAX_TILES`."""
 
     image: RGB
     """(rows * tile_px, columns * tile_px, 3)"""

@@ -6,7 +6,6 @@ equal bytes are told by their digest in the store.
 """
 
 import asyncio
-import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -15,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from deepsmile.disk import NO_ROOM, check_room, sync_folder
 from deepsmile.errors import BodyTooLarge, SlideEmpty, StorageFull, UploadIncomplete
 
 PARTIAL = ".partial"
 SLIDE = ".slide"
 BLOCK_BYTES = 1 << 20
 """Bytes handed to the disk at once; two blocks are in memory at most."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class Upload:
         try:
             os.fsync(self._file.fileno())
             self._partial.rename(self._path)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
         except OSError as error:
             raise _storage_error(error) from error
 
@@ -159,10 +158,7 @@ class Upload:
             raise BodyTooLarge(f"the slide is larger than {self._limits.max_bytes} bytes")
 
     def _check_room(self, size_bytes: int) -> None:
-        found = os.statvfs(self._partial.parent)
-        free = found.f_bavail * found.f_frsize
-        if free - size_bytes < self._limits.reserve_bytes:
-            raise StorageFull(f"{free} bytes are free, {self._limits.reserve_bytes} must stay so")
+        check_room(self._partial.parent, size_bytes, self._limits.reserve_bytes)
 
 
 async def unbroken(chunks: AsyncIterator[bytes], idle_s: float) -> AsyncIterator[bytes]:
@@ -184,12 +180,3 @@ async def unbroken(chunks: AsyncIterator[bytes], idle_s: float) -> AsyncIterator
 
 def _storage_error(error: OSError) -> OSError | StorageFull:
     return StorageFull("no room left while writing") if error.errno in NO_ROOM else error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder last."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -117,3 +117,13 @@ def test_each_head_decides_for_itself_whether_the_tiles_suffice(
     assert report.abstention is None
     assert len(fake.scored) == 1
     assert sum(map(len, fake.batches)) == report.tiles.used
+
+
+@pytest.mark.parametrize("make", [brown, too_coarse])
+def test_the_scale_of_a_declined_slide_is_the_one_that_was_gone_by(
+    tmp_path: Path, bundle: Bundle, backend: OnnxBackend, reader: Reader, make: Any
+) -> None:
+    """The request's before the file's, also where there is no plan."""
+    report = score_slide(SlideSource(make(tmp_path), mpp=1.9), bundle, backend, reader)
+    assert report.abstention is not None
+    assert (report.slide.mpp, report.slide.mpp_source) == ((1.9, 1.9), "request")

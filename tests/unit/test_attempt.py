@@ -8,11 +8,11 @@ import pytest
 
 from deepsmile.attempt import attempt_next
 from deepsmile.errors import BundleMismatch, JobCanceled, ReaderKilled, SlideCorrupt
-from deepsmile.pipeline import Progress
 from deepsmile.report import Report
-from deepsmile.scorer import OnnxScorer, Scorer, Work
+from deepsmile.scorer import BundleScorer, Scorer, Work
 from deepsmile.settings import Settings
 from deepsmile.shelf import Shelf
+from deepsmile.stages import Progress
 from deepsmile.store.claims import claim_next
 from deepsmile.store.database import Database
 from deepsmile.store.jobs import cancel_job, get_job, get_report
@@ -81,7 +81,7 @@ def test_a_slide_in_reach_is_hashed_scored_and_stored(
     database: Database, settings: Settings, accept_path: Callable[..., StoredJob]
 ) -> None:
     job = accept_path()
-    assert attempt(database, OnnxScorer(settings), settings) is JobState.COMPLETED
+    assert attempt(database, BundleScorer(settings), settings) is JobState.COMPLETED
     stored = get_report(database, job.id)
     assert stored is not None
     report = Report.model_validate_json(stored)
@@ -94,7 +94,7 @@ def test_known_bytes_are_answered_without_computing(
     database: Database, settings: Settings, accept_path: Callable[..., StoredJob]
 ) -> None:
     first = accept_path()
-    attempt(database, OnnxScorer(settings), settings)
+    attempt(database, BundleScorer(settings), settings)
     second = accept_path()
     assert second.id != first.id
     assert attempt(database, unused, settings) is JobState.COMPLETED
@@ -107,7 +107,7 @@ def test_a_fresh_job_is_computed_although_its_bytes_are_known(
     database: Database, settings: Settings, accept_path: Callable[..., StoredJob]
 ) -> None:
     accept_path()
-    attempt(database, OnnxScorer(settings), settings)
+    attempt(database, BundleScorer(settings), settings)
     fresh = accept_path(fresh=True)
     attempt(database, raises(SlideCorrupt("computed")), settings)
     assert get_job(database, fresh.id).state is JobState.FAILED
@@ -118,7 +118,7 @@ def test_too_little_tissue_is_a_rejection_with_a_report(
 ) -> None:
     write_svs(named, tissue_image(2100, 1600, tissue=0))
     job = accept_path()
-    assert attempt(database, OnnxScorer(settings), settings) is JobState.REJECTED
+    assert attempt(database, BundleScorer(settings), settings) is JobState.REJECTED
     after = get_job(database, job.id)
     assert after.error is not None
     assert after.error.code == "too_little_tissue"
@@ -198,7 +198,7 @@ def test_a_bundle_replaced_since_the_request_fails_the_job(
     job = accept(database, bundle_digest="0" * 64)
     settings.uploads.mkdir()
     upload_path(settings.uploads, job.id).write_bytes(slide_path.read_bytes())
-    attempt(database, OnnxScorer(settings), settings)
+    attempt(database, BundleScorer(settings), settings)
     after = get_job(database, job.id)
     assert after.error is not None
     assert after.error.code == BundleMismatch.code

@@ -2,12 +2,13 @@
 
 import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from deepsmile.bag import FeatureBag, check_contract, in_reading_order, load_bag, save_bag
-from deepsmile.errors import BundleMismatch
+from deepsmile.errors import BagCorrupt, BundleMismatch
 
 DIGEST = "d" * 64
 
@@ -61,6 +62,68 @@ def test_a_write_that_breaks_off_leaves_the_old_bag(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     np.testing.assert_array_equal(load_bag(path, DIGEST).features, bag_of(3, seed=1).features)
+    assert [path.name for path in tmp_path.iterdir()] == ["bag.npz"]
+
+
+def test_a_bag_with_any_byte_changed_is_the_same_bag_or_a_corrupt_one(tmp_path: Path) -> None:
+    """Zip keeps a checksum of the arrays; what it does not cover (dates) does not matter."""
+    path, bag = tmp_path / "bag.npz", bag_of(3)
+    save_bag(bag, path)
+    good, refused = path.read_bytes(), 0
+    for place in range(len(good)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 0xA5]) + good[place + 1 :])
+        try:
+            again = load_bag(path, DIGEST)
+        except BagCorrupt:
+            refused += 1
+        else:
+            assert again.features.tobytes() == bag.features.tobytes()
+            assert again.cells.tobytes() == bag.cells.tobytes()
+            assert again.step_l0 == bag.step_l0
+    assert refused > len(good) / 2
+
+
+def test_a_bag_cut_short_anywhere_is_corrupt(tmp_path: Path) -> None:
+    path = tmp_path / "bag.npz"
+    save_bag(bag_of(3), path)
+    good = path.read_bytes()
+    for size in range(len(good)):
+        path.write_bytes(good[:size])
+        with pytest.raises(BagCorrupt):
+            load_bag(path, DIGEST)
+
+
+GOOD: dict[str, Any] = {
+    "features": np.zeros((3, 5), np.float32),
+    "cells": np.zeros((3, 2), np.int32),
+    "meta": np.array('{"origin_l0":[0,0],"step_l0":[1,1],"slide_sha256":"","features_digest":""}'),
+}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"features": np.zeros((3, 5))},
+        {"features": np.zeros(3, np.float32)},
+        {"features": np.zeros((4, 5), np.float32)},
+        {"cells": np.zeros((3, 3), np.int32)},
+        {"cells": np.zeros((3, 2))},
+        {"meta": np.array("{}")},
+        {"meta": np.array("no JSON")},
+        {"meta": np.array(str(GOOD["meta"]).replace("[0,0]", "[0]"))},
+        {"meta": np.array("[]")},
+    ],
+    ids=str,
+)
+def test_arrays_that_make_no_bag_are_corrupt(tmp_path: Path, other: dict[str, Any]) -> None:
+    np.savez(tmp_path / "bag.npz", **{**GOOD, **other})
+    with pytest.raises(BagCorrupt, match=r"^bag\.npz: "):
+        load_bag(tmp_path / "bag.npz", "")
+
+
+def test_a_file_that_is_not_there_is_not_called_corrupt(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_bag(tmp_path / "bag.npz", DIGEST)
 
 
 def test_a_second_write_replaces_the_first(tmp_path: Path) -> None:

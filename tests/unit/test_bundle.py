@@ -1,6 +1,7 @@
 """Bundle: verified byte for byte before use."""
 
 import json
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -178,3 +179,16 @@ def test_writing_leaves_nothing_else_behind(copied: Path) -> None:
     before = {path.name for path in copied.iterdir()}
     write_bundle(copied, content_of(copied))
     assert {path.name for path in copied.iterdir()} == before
+
+
+def test_a_bundle_that_cannot_be_written_leaves_the_old_one(copied: Path) -> None:
+    before = (copied / "tiny.bundle.json").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_bundle(copied, {**content_of(copied), "notice": "Another."})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (copied / "tiny.bundle.json").read_bytes() == before
+    assert sorted(path.name for path in copied.glob("*partial*")) == []

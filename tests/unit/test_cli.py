@@ -1,6 +1,7 @@
 """The command line: what `score` shows, and the exit codes that scripts go by."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,18 @@ def test_an_error_is_a_line_of_what_and_a_line_of_what_next(run: Run, tmp_path: 
     assert err == (
         "slide_not_found: no such file\nCheck the path, and that the service may read it.\n"
     )
+
+
+@pytest.mark.parametrize("command", ["score", "inspect"])
+def test_a_path_that_is_not_utf_8_is_an_error_of_ours(
+    run: Run, slide_path: Path, tmp_path: Path, command: str
+) -> None:
+    """Old archives have Latin-1 names; Python hands them over as lone surrogates."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.svs"))
+    path.symlink_to(slide_path)
+    code, _, err = run(command, path)
+    assert code == ERROR
+    assert err.startswith("request_invalid: the path is not UTF-8\nRename the file")
 
 
 def test_an_unknown_bundle_is_answered_with_the_known_ones(run: Run, slide_path: Path) -> None:

@@ -77,13 +77,3 @@ def test_doctor_misses_the_default_bundle(run: Run, monkeypatch: pytest.MonkeyPa
     code, out, _ = run("doctor")
     assert code == ERROR
     assert "no '[/red]'" in out
-
-
-def test_doctor_warns_of_the_gpu_decoder_without_a_gpu(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """READERS 2: without one it is silently wrong."""
-    monkeypatch.setenv("ENABLE_CUSLIDE2", "1")
-    code, out, _ = run("doctor")
-    assert code == ERROR
-    assert "unset ENABLE_CUSLIDE2" in out

@@ -2,15 +2,24 @@
 
 import hashlib
 import math
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepsmile.digest import CHUNK_BYTES, canonical_json, digest_of, digest_of_file, digest_of_slide
+from deepsmile.digest import (
+    CHUNK_BYTES,
+    canonical_json,
+    digest_beside,
+    digest_of,
+    digest_of_file,
+    digest_of_slide,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -103,3 +112,61 @@ def test_a_folder_s_digest_is_that_of_its_sorted_names_and_digests(tmp_path: Pat
 def test_any_other_folder_has_another_digest(tmp_path: Path, other: dict[str, bytes]) -> None:
     first = _folder(tmp_path / "first", {"a.dcm": b"1", "b.dcm": b"2"})
     assert digest_of_slide(first) != digest_of_slide(_folder(tmp_path / "other", other))
+
+
+MRXS = {"s.mrxs": b"1", "s/Slidedat.ini": b"2", "s/Data0000.dat": b"3"}
+
+
+def test_an_mrxs_has_the_digest_of_all_its_files_wherever_it_is_named_from(tmp_path: Path) -> None:
+    """Its pixels lie in the folder beside it; other slides there do not matter."""
+    alone = _folder(tmp_path / "alone", MRXS)
+    among = _folder(tmp_path / "among", {**MRXS, "t.mrxs": b"4", "t/Data0000.dat": b"5"})
+    found = {digest_of_slide(path) for path in (alone, alone / "s.mrxs", among / "s.mrxs")}
+    assert len(found) == 1
+    (among / "s" / "Data0000.dat").write_bytes(b"9")
+    assert digest_of_slide(among / "s.mrxs") not in found
+
+
+def test_hashing_can_be_stopped_between_chunks(tmp_path: Path) -> None:
+    path, calls = tmp_path / "file", []
+    path.write_bytes(bytes(10 * CHUNK_BYTES))
+
+    def third_time() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        digest_of_slide(path, third_time)
+    assert len(calls) == 3
+
+
+def endless(path: Path) -> Path:
+    """64 GiB of nothing: a minute of hashing."""
+    path.touch()
+    os.truncate(path, 64 << 30)
+    return path
+
+
+def test_a_digest_beside_work_that_ends_early_is_given_up(tmp_path: Path) -> None:
+    path, began = endless(tmp_path / "slide"), time.monotonic()
+    with pytest.raises(ZeroDivisionError), digest_beside(path, None) as digest:
+        raise ZeroDivisionError
+    assert time.monotonic() - began < 5
+    assert digest.exception() is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "found"),
+    [
+        ("a", None, hashlib.sha256(b"1").hexdigest()),
+        ("a", "5" * 64, "5" * 64),
+        ("absent", None, ""),
+    ],
+)
+def test_a_digest_beside_is_the_known_one_or_the_slide_s(
+    tmp_path: Path, name: str, known: str | None, found: str
+) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    with digest_beside(tmp_path / name, known) as digest:
+        assert digest.result() == found

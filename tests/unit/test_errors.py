@@ -11,6 +11,7 @@ from deepsmile.errors import DeepSmileError, InternalError, all_codes, error_fro
 CODES = [
     "archive_unsafe",
     "backend_missing",
+    "bag_corrupt",
     "body_too_large",
     "broker_unavailable",
     "bundle_corrupt",
@@ -18,6 +19,7 @@ CODES = [
     "bundle_unknown",
     "content_type_unsupported",
     "idempotency_conflict",
+    "inference_unavailable",
     "internal_error",
     "job_abandoned",
     "job_canceled",
@@ -47,6 +49,7 @@ CODES = [
 ]
 RETRYABLE = {
     "broker_unavailable",
+    "inference_unavailable",
     "reader_killed",
     "service_unreachable",
     "storage_full",

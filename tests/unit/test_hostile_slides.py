@@ -129,6 +129,27 @@ def test_known_damage_has_its_code(
 
 
 @pytest.mark.parametrize(
+    ("slide", "page", "index"),
+    [(0, 0, 5), (1, 1, 1), (2, 0, 5), (3, 1, 1)],
+    ids=["svs", "jpeg", "lzw", "jpeg 2000"],
+)
+@pytest.mark.parametrize("damage", [hostile.zero_tile, hostile.hollow_tile])
+def test_a_corrupt_tile_has_the_same_code_in_every_layout(
+    small_slides: list[Path],
+    outcome: Score,
+    tmp_path: Path,
+    slide: int,
+    page: int,
+    index: int,
+    damage: Callable[[Path, int, int], Path],
+) -> None:
+    """On the level that the tiles are cut from."""
+    good = small_slides[slide]
+    path = Path(shutil.copy(good, tmp_path / f"slide{good.suffix}"))
+    assert outcome(damage(path, index, page)) == "slide_corrupt"
+
+
+@pytest.mark.parametrize(
     ("members", "code"),
     [
         ({"slide.svs": None}, "scored"),

@@ -1,21 +1,18 @@
 """The road from a slide file to a report."""
 
-import time
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bundle import Bundle
 from deepsmile.contract import Contract, Head
 from deepsmile.digest import digest_of_file
-from deepsmile.errors import BundleMismatch, JobCanceled, SlideNotFound, SlideUnsupported
+from deepsmile.errors import BundleMismatch, SlideNotFound, SlideUnsupported
 from deepsmile.pipeline import (
-    STAGES,
     Reader,
     SlideSource,
     extract,
@@ -26,6 +23,7 @@ from deepsmile.pipeline import (
 from deepsmile.reading import ReaderLimits
 from deepsmile.report import Scored, differences
 from deepsmile.slides.open import open_slide
+from deepsmile.stages import STAGES
 from deepsmile.tiles import TileCount, plan_tiles, read_tiles
 from tests.fake_backend import FakeBackend, mean_and_square
 from tests.making import write_tiff
@@ -58,7 +56,7 @@ def test_the_report_says_which_bytes_were_read_and_how(
     assert report.bundle.features_digest == bundle.contract.features.digest
     assert report.bundle.encoder_sha256 == digest_of_file(bundle.encoder_path)
     assert (report.notice, report.requested_mpp) == ("Test bundle, no meaning.", None)
-    assert (report.tiles.seen, report.tiles.used) == (12, report.tiles.kept)
+    assert (report.tiles.seen, report.tiles.decoded, report.tiles.used) == (12, 8, 8)
     assert report.run.job_id == "a"
     assert report.run.backend == backend.name
     assert set(report.run.timings_s) == {*STAGES, "reader_cpu", "total"}
@@ -149,56 +147,6 @@ def test_encoders_really_run_at_once(slide_path: Path, bundle: Bundle, reader: R
     assert len(fake.batches) == 2
 
 
-def test_progress_goes_through_the_stages_and_only_forward(
-    slide_path: Path, bundle: Bundle, backend: OnnxBackend, reader: Reader
-) -> None:
-    told: list[tuple[str, int, int]] = []
-    report = score_slide(
-        SlideSource(slide_path), bundle, backend, reader, progress=lambda *step: told.append(step)
-    )
-    order = [STAGES.index(stage) for stage, _, _ in told]
-    assert order == sorted(order)
-    assert set(order) == set(range(len(STAGES)))
-    for stage in STAGES:
-        done = [step[1] for step in told if step[0] == stage]
-        assert done == sorted(done)
-        assert done[0] == 0
-    assert max(step[1] for step in told if step[0] == "encoding") == report.tiles.used
-    assert ("tiling", 12, 12) in told
-
-
-@pytest.mark.parametrize("stage", STAGES[:3])
-def test_raising_from_progress_stops_the_reader_at_once(
-    slide_path: Path, bundle: Bundle, reader: Reader, stage: str
-) -> None:
-    """A canceled job: no process and no file stay behind, and the reader takes the next slide."""
-
-    def cancel(now: str, done: int, total: int) -> None:
-        if now == stage and (done or stage == "qc"):
-            raise JobCanceled("somebody asked for it")
-
-    began = time.monotonic()
-    with pytest.raises(JobCanceled):
-        score_slide(SlideSource(slide_path), bundle, FakeBackend(), reader, progress=cancel)
-    assert time.monotonic() - began < 2
-    if reader.host_pid:
-        assert psutil.Process(reader.host_pid).children(recursive=True) == []
-    assert list(reader.limits.scratch.rglob("*")) == []
-    assert score_slide(SlideSource(slide_path), bundle, FakeBackend(), reader)
-
-
-def test_an_encoder_that_fails_stops_the_reader_and_is_heard(
-    slide_path: Path, bundle: Bundle, reader: Reader
-) -> None:
-    def fail(tiles: Any) -> Any:
-        raise MemoryError("no room for features")
-
-    with pytest.raises(MemoryError, match="no room"):
-        extract(SlideSource(slide_path), bundle.contract.features, FakeBackend(fail), reader)
-    assert reader.host_pid is not None
-    assert psutil.Process(reader.host_pid).children(recursive=True) == []
-
-
 @pytest.mark.parametrize(
     ("content", "error"), [(None, SlideNotFound), (b"no slide", SlideUnsupported)]
 )
@@ -278,7 +226,7 @@ def test_a_budget_uses_so_many_tiles_whatever_the_batch(
 ) -> None:
     limited = changed(bundle, tmp_path, features={"budget": {"max_tiles": 5, "seed": 1}})
     report = score_slide(SlideSource(slide_path), limited, backend, reader)
-    assert (report.tiles.used, report.tiles.kept) == (5, 5)
+    assert report.tiles.used == 5
     assert 5 <= report.tiles.decoded < report.tiles.seen
 
 

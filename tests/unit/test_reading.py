@@ -1,17 +1,16 @@
 """Reading: what comes out of the process that reads a slide."""
 
+import os
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
 
-from deepsmile.errors import (
-    MppMissing,
-    RequestInvalid,
-)
+from deepsmile.errors import MppMissing, RequestInvalid, SlideCorrupt, StorageFull
 from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
 from deepsmile.reading import Looked, OverviewImage, Reader
+from deepsmile.settings import Settings
 from deepsmile.slides.open import open_slide
 from deepsmile.tiles import TileBatch, TileCount, plan_tiles, read_tiles
 from tests import hostile
@@ -135,12 +134,77 @@ def test_what_decoders_print_does_not_get_between_the_frames(
     tmp_path: Path, reader: Reader
 ) -> None:
     """READERS 4.10: cuCIM prints on stdout; frames have a pipe of their own."""
-    path = write_tiff(tmp_path / "slide.tif", tissue_image(1100, 1100, tissue=0.8), levels=1)
-    offset, size = hostile.tile_range(path, 12)
-    hostile.overwrite(path, offset + size // 2, bytes(size - size // 2 - 2))
-    done = list(reader.read(path, CONTRACT))[-1]
-    assert isinstance(done, ReadCount)
-    assert "JPEG" in done.reader_note
+    image = tissue_image(1100, 1100, tissue=0.8)
+    chatty = write_tiff(tmp_path / "slide.tif", image, compression="adobe_deflate")
+    assert isinstance(list(reader.read(chatty, CONTRACT))[-1], ReadCount)
+    path = hostile.hollow_tile(write_tiff(tmp_path / "slide.tif", image, levels=1), 12)
+    with pytest.raises(SlideCorrupt, match="JPEG"):
+        list(reader.read(path, CONTRACT))
+
+
+def test_a_second_reading_in_one_thread_is_a_mistake_and_no_deadlock(
+    slide_path: Path, reader: Reader
+) -> None:
+    first = reader.read(slide_path, CONTRACT)
+    next(first)
+    with pytest.raises(RuntimeError, match="a reading of this thread is under way"):
+        next(reader.read(slide_path, CONTRACT))
+    assert isinstance(list(first)[-1], ReadCount)
+    assert isinstance(list(reader.read(slide_path, CONTRACT))[-1], ReadCount)
+
+
+def test_another_thread_waits_for_a_reading_that_is_suspended(
+    slide_path: Path, reader: Reader
+) -> None:
+    first, last = reader.read(slide_path, CONTRACT), []
+    next(first)
+    other = Thread(target=lambda: last.extend(reader.read(slide_path, CONTRACT)))
+    other.start()
+    other.join(0.2)
+    assert other.is_alive()
+    first.close()
+    other.join()
+    assert isinstance(last[-1], ReadCount)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.svs", b"\xff"])
+def test_a_path_that_is_not_utf_8_is_refused_with_a_way_out(
+    slide_path: Path, tmp_path: Path, reader: Reader, name: bytes
+) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    path.symlink_to(slide_path)
+    with pytest.raises(RequestInvalid, match="the path is not UTF-8") as refused:
+        list(reader.read(path, CONTRACT))
+    assert "link to it" in refused.value.hint
+    assert list(reader.limits.scratch.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_service_s_reader_leaves_the_reserve_of_its_settings(
+    slide_path: Path, tmp_path: Path
+) -> None:
+    archive = hostile.zip_of(tmp_path / "slide.zip", {"slide.svs": slide_path})
+    own = Settings(data_dir=tmp_path, disk_reserve_bytes=1 << 62).reader
+    with pytest.raises(StorageFull, match="must stay so"):
+        list(own.read(archive, CONTRACT))
+    own.close()
+
+
+@pytest.mark.slow
+def test_readers_get_no_secret_of_the_environment(
+    slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder that a hostile slide has taken over finds no password there."""
+    monkeypatch.setenv("DEEPSMILE_DATABASE_URL", "postgresql://deepsmile:secret@db/deepsmile")
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    own = Reader(limits(tmp_path), batch=4)
+    list(own.read(slide_path, CONTRACT))
+    environment = Path(f"/proc/{own.host_pid}/environ").read_bytes()
+    own.close()
+    assert b"secret" not in environment
+    assert b"\0LC_ALL=C.UTF-8\0" in b"\0" + environment
+    assert b"CUCIM_CONFIG_PATH=" in environment
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from deepsmile.errors import (
     ReaderKilled,
     SlideError,
     SlideTimeout,
+    SlideTooLarge,
     SlideUnreadable,
 )
 from deepsmile.frames import ReadCount
@@ -95,10 +96,31 @@ def test_the_memory_limit_ends_one_process_only(tmp_path: Path, slide_path: Path
     own.start()
     host = own.host_pid
     for _ in range(2):
-        with pytest.raises(SlideUnreadable, match="Memory"):
+        with pytest.raises(SlideTooLarge, match="more than its 104857600 bytes of memory") as short:
             list(own.read(slide_path, CONTRACT))
+        assert "DEEPSMILE_READER_MEMORY_BYTES" in short.value.hint
     assert own.host_pid == host
     own.close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "MemoryError",
+        "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 768. KiB for an array",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "GLib-ERROR **: glib/gmem.c:106: failed to allocate 67108864 bytes",
+        "cv2.error: alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 786432 bytes",
+    ],
+)
+def test_out_of_memory_is_told_in_many_words(slide_path: Path, reader: Reader, words: str) -> None:
+    """Seen of Python, numpy, cuCIM, OpenSlide and OpenCV under a low limit."""
+    events, child = started(reader, slide_path)
+    with Path(f"/proc/{child.pid}/fd/2").open("ab") as stderr:
+        stderr.write(f"{words}\n".encode())
+    child.send_signal(signal.SIGABRT)
+    with pytest.raises(SlideTooLarge):
+        list(events)
 
 
 def assert_reads_again(reader: Reader, path: Path) -> None:

@@ -68,7 +68,7 @@ def report_of(*heads: HeadResult, **changes: Any) -> Report:
         "notice": "Test.",
         "software": "deepsmile 0",
         "requested_mpp": 0.25,
-        "slide": slide_report("5" * 64, FACTS, PLAN, ""),
+        "slide": slide_report("5" * 64, FACTS, PLAN, requested_mpp=0.25, note=""),
         "tiles": tiles_report(PLAN, COUNT, 256.0, 224),
         "bundle": BundleReport(
             name="tiny",
@@ -109,9 +109,8 @@ def test_a_difference_is_named_by_its_path() -> None:
     assert found == [
         "heads[0].label: 'deficient' != 'proficient'",
         "heads[0].probability: 0.55 != 0.56",
-        "tiles.kept: 7 != 6",
         "tiles.tissue_mm2: 0.459 != 0.393",
-        "tiles.used: 7 != 6",
+        "tiles.kept: 7 != 6",
     ]
 
 
@@ -133,16 +132,22 @@ def test_the_slide_abstains_when_every_head_does() -> None:
 
 
 def test_the_believed_scale_is_reported_not_the_stated_one() -> None:
-    slide = slide_report("5" * 64, FACTS, PLAN, "note")
+    slide = slide_report("5" * 64, FACTS, PLAN, requested_mpp=0.25, note="note")
     assert (slide.mpp, slide.mpp_source) == ((0.25, 0.25), "request")
     assert (slide.level_used, slide.level_mpp, slide.glass_grey) == (1, (1.0, 1.0), 244)
     assert slide.reader_note == "note"
 
 
 def test_without_a_plan_the_stated_scale_is_all_there_is() -> None:
-    slide = slide_report("5" * 64, FACTS, None, "")
+    slide = slide_report("5" * 64, FACTS, None, requested_mpp=None, note="")
     assert (slide.mpp, slide.mpp_source) == ((0.5, 0.5), "aperio")
     assert (slide.level_used, slide.level_mpp, slide.glass_grey) == (None, None, None)
+
+
+def test_without_a_plan_a_requested_scale_is_the_one_that_was_gone_by() -> None:
+    """E.g. when the stain was declined: the file's own scale played no part."""
+    slide = slide_report("5" * 64, FACTS, None, requested_mpp=0.25, note="")
+    assert (slide.mpp, slide.mpp_source) == ((0.25, 0.25), "request")
 
 
 def test_tissue_is_counted_in_square_millimetres() -> None:
@@ -151,7 +156,7 @@ def test_tissue_is_counted_in_square_millimetres() -> None:
     assert (tiles.seen, tiles.decoded, tiles.kept, tiles.used) == (12, 9, 7, 7)
     assert tiles.tissue_mm2 == 0.459
     nothing = tiles_report(None, None, 256.0, 224)
-    assert (nothing.seen, nothing.decoded, nothing.kept, nothing.tissue_mm2) == (0, 0, 0, 0)
+    assert (nothing.seen, nothing.decoded, nothing.used, nothing.tissue_mm2) == (0, 0, 0, 0)
 
 
 def test_a_report_with_an_unknown_key_is_refused() -> None:

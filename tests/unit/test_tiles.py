@@ -118,6 +118,22 @@ def test_a_slide_of_exactly_one_tile_gives_it() -> None:
     assert (count, sizes) == (TileCount(1, 1), [1])
 
 
+@pytest.mark.parametrize("most", [None, 5, 20, 10_000])
+@pytest.mark.parametrize("batch", [1, 7])
+def test_what_is_still_to_come_is_never_too_little_and_shrinks(
+    most: int | None, batch: int
+) -> None:
+    """So that a progress bar only gains, and ends where the tiles do."""
+    slide, rules = slide_of(), contract(budget=budget(most))
+    plan, count, read, totals = plan_tiles(slide, rules, None), TileCount(), 0, []
+    for found in read_tiles(slide, plan, rules, batch, count):
+        read += len(found.cells)
+        totals.append(read + found.to_come)
+    assert totals == sorted(totals, reverse=True)
+    assert totals[0] <= min(len(plan.candidates), most or 144)
+    assert totals[-1] >= read == count.kept
+
+
 @pytest.mark.parametrize("most", [1, 5, 20])
 def test_a_budget_is_used_up_to_the_last_tile(most: int) -> None:
     tiles, count, _ = read_all(slide_of(), contract(budget=budget(most)))

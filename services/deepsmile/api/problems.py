@@ -38,6 +38,7 @@ STATUS: dict[type[DeepSmileError], int] = {
     errors.StorageFull: 507,
     errors.StoreUnavailable: 503,
     errors.BrokerUnavailable: 503,
+    errors.InferenceUnavailable: 503,
     errors.DeepSmileError: 500,
 }
 """An error that is not here has the status of its nearest ancestor."""

@@ -18,12 +18,12 @@ from deepsmile.cli.progress import progress_bar
 from deepsmile.contract import FeatureContract
 from deepsmile.errors import Abstention
 from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
-from deepsmile.pipeline import Progress
 from deepsmile.preview import draw_preview
 from deepsmile.pyramid import Cells
 from deepsmile.reading import Looked, OverviewImage, Reader
 from deepsmile.settings import Settings
 from deepsmile.slides.slide import RGB
+from deepsmile.stages import Progress
 from deepsmile.tiles import TileBatch
 
 TIMED_BATCHES = 8
@@ -93,7 +93,8 @@ def _note(event: object, found: Inspection, progress: Progress) -> None:
             found.overview = event.image
         case TileBatch():
             found.tissue.append(event.cells)
-            progress("reading", sum(map(len, found.tissue)), 0)
+            read = sum(map(len, found.tissue))
+            progress("reading", read, read + event.to_come)
         case ReadCount():
             found.count = event
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from deepsmile.pipeline import Progress as ProgressCallback
+from deepsmile.stages import Progress as ProgressCallback
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def _facts(report: Report) -> Table:
     mpp = f"{slide.mpp[0]:.4g} um per px ({slide.mpp_source})" if slide.mpp else "unknown"
     level = f"level {slide.level_used}" if slide.level_used is not None else "none"
     table.add_row("slide", f"{slide.sha256[:16]}  {slide.format}, {slide.reader}, {level}, {mpp}")
-    counts = f"{tiles.seen} seen, {tiles.decoded} decoded, {tiles.used} used"
+    counts = f"{tiles.seen} seen, {tiles.decoded} decoded, {tiles.kept} kept, {tiles.used} used"
     table.add_row("tiles", f"{counts} ({tiles.tissue_mm2:g} mm2 of tissue)")
     bundle = report.bundle
     table.add_row(

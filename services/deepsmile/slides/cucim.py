@@ -17,6 +17,8 @@ from deepsmile.slides.slide import RGB, Level, Mpp, Slide, clip, paste_on_white
 C_LIBRARY = ctypes.CDLL(None)
 COMPLAINT = re.compile(r"ERROR|[Cc]orrupt|[Ff]ail")
 """What cuCIM and the codecs below it print when they return pixels that are none."""
+DAMAGE = re.compile(r"[Cc]orrupt|[Pp]remature end|decompression failed")
+"""What they print when the pixels are made up; where they only gave up, OpenSlide may not."""
 LAST_WORDS = 200
 
 
@@ -66,13 +68,15 @@ class CucimSlide:
             except (RuntimeError, ValueError) as error:
                 complaints.add(f"ERROR {error}")
         if COMPLAINT.search(complaints.text):
-            self._doubted = self._ask_again(" ".join(complaints.text.split())[:LAST_WORDS])
+            self._doubted = self._ask_again(" ".join(complaints.text.split()))
             return self._doubted.read(level, x, y, width, height)
         return paste_on_white(pixels, window, width, height)
 
     def _ask_again(self, complaint: str) -> Slide:
         """The same slide through the other reader, if it sees the same levels."""
-        self.reader_note = f"cuCIM failed on a tile: {complaint}"
+        self.reader_note = f"cuCIM failed on a tile: {complaint[:LAST_WORDS]}"
+        if DAMAGE.search(complaint):
+            raise SlideCorrupt(self.reader_note)
         try:
             other = self._second_opinion()
         except SlideUnsupported as error:

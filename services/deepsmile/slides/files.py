@@ -2,11 +2,12 @@
 
 import zipfile
 import zlib
-from errno import ENOSPC
+from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from stat import S_ISLNK
 
+from deepsmile.disk import NO_ROOM, check_room
 from deepsmile.errors import (
     ArchiveUnsafe,
     SlideEmpty,
@@ -14,6 +15,7 @@ from deepsmile.errors import (
     SlideUnsupported,
     StorageFull,
 )
+from deepsmile.parts import MRXS, data_folder, parts_of
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ZIP_MAGIC = b"PK\x03\x04"
@@ -23,6 +25,7 @@ MAX_ARCHIVE_FILES = 10_000
 MAX_ARCHIVE_RATIO = 50
 """Slides hold compressed pixels: a real one hardly shrinks in a zip, a bomb by 1000."""
 COPY_BYTES = 1 << 20
+LINKED = "Copy the linked folder into it, or link to the whole: the digest covers files only."
 ENCRYPTED = 1
 """The bit of a zip member's flags that says so."""
 BAD_ZIP = (
@@ -50,10 +53,25 @@ def kind_of(path: Path) -> str:
     return "zip" if head.startswith(ZIP_MAGIC) else ""
 
 
-def locate(path: Path, scratch: Path) -> Path:
+@dataclass
+class _Allowance:
+    """What a zip may still unpack to."""
+
+    bytes: int
+    reserve_bytes: int
+
+    def take(self, size: int, folder: Path) -> None:
+        self.bytes -= size
+        if self.bytes < 0:
+            raise ArchiveUnsafe("the zip unpacks to more than a slide's worth of bytes")
+        check_room(folder, size, self.reserve_bytes)
+
+
+def locate(path: Path, scratch: Path, *, reserve_bytes: int = 0) -> Path:
     """The file to open: `path` itself, the slide in a folder, or the slide in a zip.
 
-    A zip is unpacked under `scratch`, which the caller removes.
+    A zip is unpacked under `scratch`, which the caller removes, leaving `reserve_bytes` free. A
+    file that readers would complete with its neighbours is linked there, away from them.
 
     Raises:
         SlideNotFound, SlideEmpty, SlideUnsupported, ArchiveUnsafe, StorageFull.
@@ -62,9 +80,25 @@ def locate(path: Path, scratch: Path) -> Path:
         return _main_file(path)
     if not path.is_file():
         raise SlideNotFound("no such file")
-    if kind_of(path) == "zip":
-        return _main_file(_unpack(path, scratch / "unpacked"))
-    return path
+    kind = kind_of(path)
+    if kind == "zip":
+        return _main_file(_unpack(path, scratch / "unpacked", reserve_bytes))
+    return path if kind == "tiff" else _alone(path, scratch / "alone")
+
+
+def _alone(path: Path, folder: Path) -> Path:
+    """A link to `path` with none but its parts beside it.
+
+    OpenSlide takes a DICOM slide from all files of a folder that belong to its series: among
+    uploads that would be those of others, and the report's digest would not cover them.
+    """
+    folder.mkdir()
+    link, data = folder / "slide", data_folder(path)
+    if data:
+        link.symlink_to(data.absolute())
+        link = link.with_suffix(MRXS)
+    link.symlink_to(path.absolute())
+    return link
 
 
 def _main_file(folder: Path) -> Path:
@@ -72,15 +106,17 @@ def _main_file(folder: Path) -> Path:
 
     Any instance opens a DICOM series; the largest is a volume and neither label nor macro.
     """
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
-    index = [p for p in files if p.suffix.lower() == ".mrxs"]
+    if any(path.is_symlink() and path.is_dir() for path in folder.rglob("*")):
+        raise SlideUnsupported("the folder links to another folder", hint=LINKED)
+    files = sorted(path for path in parts_of(folder).values() if path.stat().st_size)
+    index = [p for p in files if p.suffix.lower() == MRXS]
     slides = index or [p for p in files if kind_of(p) in ("dicom", "tiff")]
     if not slides:
         raise SlideUnsupported("the folder or zip holds no slide")
     return max(slides, key=lambda p: p.stat().st_size)
 
 
-def _unpack(path: Path, target: Path) -> Path:
+def _unpack(path: Path, target: Path, reserve_bytes: int) -> Path:
     """Extract a zip within bounds: sizes are counted as bytes arrive, not as the zip claims."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -89,29 +125,29 @@ def _unpack(path: Path, target: Path) -> Path:
                 raise ArchiveUnsafe(f"the zip holds {len(members)} files")
             if any(m.flag_bits & ENCRYPTED for m in members):
                 raise SlideUnsupported("the zip is encrypted")
-            allowed = min(MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO * path.stat().st_size)
+            most = min(MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO * path.stat().st_size)
+            allowance = _Allowance(most, reserve_bytes)
+            target.mkdir()
             for member in members:
-                allowed -= _extract(archive, member, target, allowed)
+                _extract(archive, member, target, allowance)
     except BAD_ZIP as error:
         raise SlideUnsupported(f"the zip cannot be read: {type(error).__name__}") from error
     except OSError as error:
-        if error.errno == ENOSPC:
+        if error.errno in NO_ROOM:
             raise StorageFull("no room to unpack the zip") from error
         raise SlideUnsupported(f"the zip cannot be unpacked: {error.strerror}") from error
     return target
 
 
-def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, allowed: int) -> int:
+def _extract(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, allowance: _Allowance
+) -> None:
     name = PurePosixPath(member.filename.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or S_ISLNK(member.external_attr >> 16):
         raise ArchiveUnsafe("the zip has a member that points outside it")
     out = target / name
     out.parent.mkdir(parents=True, exist_ok=True)
-    size = 0
     with archive.open(member) as source, out.open("wb") as sink:
         while chunk := source.read(COPY_BYTES):
-            size += len(chunk)
-            if size > allowed:
-                raise ArchiveUnsafe("the zip unpacks to more than a slide's worth of bytes")
+            allowance.take(len(chunk), out.parent)
             sink.write(chunk)
-    return size

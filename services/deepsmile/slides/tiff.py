@@ -33,6 +33,9 @@ DEFLATE = {8, 32946}
 JPEG_2000 = {33003, 33005}
 CUCIM_CODECS = {NONE, JPEG, LZW} | DEFLATE | JPEG_2000
 RGB, YCBCR = 2, 6
+ORIENTATION, UPRIGHT = 274, 1
+TURN = "Turn it upright: `vips autorot IN 'OUT.tif[tile,pyramid,compression=jpeg]'`."
+UNSOUND = "a tile without its start or end marker"
 MARKERS = {JPEG: (b"\xff\xd8", b"\xff\xd9")} | dict.fromkeys(JPEG_2000, (b"\xffO", b"\xff\xd9"))
 
 
@@ -69,6 +72,7 @@ def _inspect(tiff: TiffFile) -> TiffFacts:
     _check_chain(tiff, pages[-1])
     vendor = _other_vendor(tiff)
     if vendor:
+        _check_orientation(pages[0])
         _check_ranges(tiff, pages)
         return TiffFacts(vendor, None, (f"{vendor} is read by OpenSlide only",))
     levels = [page for page in pages if page.is_tiled]
@@ -77,6 +81,7 @@ def _inspect(tiff: TiffFile) -> TiffFacts:
     if levels[0] is not pages[0]:
         raise SlideUnsupported("the first image of the TIFF is not tiled")
     for page in levels:
+        _check_orientation(page)
         _check_size(page)
     _check_ranges(tiff, levels)
     objections = [text for page in levels for text in _objections(page)]
@@ -97,6 +102,13 @@ def _format(tiff: TiffFile) -> str:
     if tiff.is_philips:
         return "philips"
     return "ome-tiff" if tiff.is_ome else "tiff"
+
+
+def _check_orientation(page: TiffPage) -> None:
+    """TIFF 6.0 tag 274: 1, or none, is upright; readers of regions do not turn the others."""
+    orientation = page.tags.valueof(ORIENTATION, default=UPRIGHT)
+    if orientation != UPRIGHT:
+        raise SlideUnsupported(f"the TIFF is stored turned or mirrored: {orientation}", hint=TURN)
 
 
 def _check_size(page: TiffPage) -> None:
@@ -149,7 +161,7 @@ def _objections(page: TiffPage) -> Iterator[str]:
     if min(page.databytecounts) == 0:
         yield "missing tiles, which cuCIM reads as black"
     if codec in MARKERS and not _markers_are_sound(page, *MARKERS[codec]):
-        yield "a tile without its start or end marker"
+        yield UNSOUND
 
 
 def _markers_are_sound(page: TiffPage, start: bytes, end: bytes) -> bool:

@@ -1,6 +1,7 @@
 """cuCIM: exact pixels, and never a pixel of a tile that it could not decode."""
 
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,15 +158,32 @@ def test_a_corrupt_jpeg_2000_tile_is_an_error(
         slide.read(0, 100, 100, 100, 100)
 
 
-def test_damage_that_both_readers_can_live_with_is_noted(tmp_path: Path) -> None:
-    """Zeros in a JPEG's scan are legal codes: a wrong picture, but this file's own every time."""
+def zeros_follow(path: Path, index: int) -> Path:
+    """Legal codes of no coefficients; what was meant for later lines is skipped."""
+    offset, size = hostile.tile_range(path, index)
+    hostile.overwrite(path, offset + size // 2, bytes(size - size // 2 - 2))
+    return path
+
+
+def one_byte(path: Path, index: int) -> Path:
+    """The scan loses step and ends early or late."""
+    offset, size = hostile.tile_range(path, index)
+    hostile.overwrite(path, offset + size // 2, b"\x55")
+    return path
+
+
+@pytest.mark.parametrize("damage", [zeros_follow, one_byte])
+def test_a_jpeg_tile_that_can_be_decoded_but_not_meant_is_an_error(
+    tmp_path: Path, damage: Callable[[Path, int], Path]
+) -> None:
+    """docs/decisions.md: OpenSlide takes it for good; libjpeg below cuCIM says "Corrupt"."""
     image = tissue_image(1000, 800, tissue=0.9)
     path = write_levels(tmp_path / "slide.tif", [image], compression="jpeg")
-    offset, size = hostile.tile_range(path, 26)
-    hostile.overwrite(path, offset + size // 2, bytes(size - size // 2 - 2))
-    slide = cucim(path, lambda: OpenSlideSlide(path, MPP, "second opinion"))
+    slide = cucim(damage(path, 26))
+    assert np.abs(OpenSlideSlide(path, MPP, "").read(0, 0, 0, 256, 800).astype(int)).std() > 1
     for _ in range(3):
-        np.testing.assert_array_equal(slide.read(0, 0, 0, 1000, 800), stored(path, 0))
+        with pytest.raises(SlideCorrupt, match="Corrupt JPEG data"):
+            slide.read(0, 0, 0, 1000, 800)
     assert "Corrupt JPEG data" in slide.reader_note
 
 
@@ -177,6 +195,16 @@ def test_a_corrupt_lossless_tile_is_an_error(tmp_path: Path, compression: str) -
     slide = cucim(path, lambda: OpenSlideSlide(path, MPP, "second opinion"))
     with pytest.raises(SlideCorrupt):
         slide.read(0, 0, 0, 600, 600)
+
+
+def test_a_deflated_tile_of_too_many_pixels_is_an_error(tmp_path: Path) -> None:
+    """OpenSlide takes the first of them, whatever they are."""
+    path = write_levels(tmp_path / "s.tif", [tissue_image(600, 600)], compression="adobe_deflate")
+    offset, _ = hostile.tile_range(path, 12)
+    hostile.overwrite(path, offset, zlib.compress(bytes(2 * 128 * 128 * 3)))
+    assert OpenSlideSlide(path, MPP, "").read(0, 256, 256, 128, 128).max() == 0
+    with pytest.raises(SlideCorrupt, match="decompression failed"):
+        cucim(path).read(0, 0, 0, 600, 600)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from deepsmile.errors import (
     SlideEmpty,
     SlideNotFound,
     SlideUnsupported,
+    StorageFull,
 )
 from deepsmile.slides import files
 from deepsmile.slides.files import kind_of, locate
@@ -76,11 +77,39 @@ def test_a_file_that_is_not_there_is_not_named(tmp_path: Path, scratch: Path, na
     assert "Jansen" not in str(missing.value)
 
 
-@pytest.mark.parametrize("content", [TIFF, DICOM, b"anything else"])
-def test_a_file_is_opened_where_it_is(tmp_path: Path, scratch: Path, content: bytes) -> None:
-    path = put(tmp_path, {"a": content}) / "a"
+def test_a_tiff_is_opened_where_it_is(tmp_path: Path, scratch: Path) -> None:
+    path = put(tmp_path, {"a": TIFF}) / "a"
     assert locate(path, scratch) == path
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [DICOM, b"anything else"])
+def test_what_may_have_parts_is_opened_away_from_its_neighbours(
+    tmp_path: Path, scratch: Path, content: bytes
+) -> None:
+    """Two uploads of one DICOM series lie side by side: neither is a part of the other."""
+    put(tmp_path, {"a": content, "b": DICOM})
+    found = locate(tmp_path / "a", scratch)
+    assert list(found.parent.iterdir()) == [found]
+    assert found.resolve() == tmp_path / "a"
+
+
+@pytest.mark.parametrize("name", ["s.mrxs", "s.MRXS"])
+def test_an_mrxs_brings_its_folder_along(tmp_path: Path, scratch: Path, name: str) -> None:
+    put(tmp_path, {name: b"\xff\xd8", "s/Slidedat.ini": b"x", "t.mrxs": b"x", "t/x": b"x"})
+    found = locate(tmp_path / name, scratch)
+    assert found.suffix == ".mrxs"
+    assert set(found.parent.iterdir()) == {found, found.with_suffix("")}
+    assert found.resolve() == tmp_path / name
+    assert found.with_suffix("").resolve() == tmp_path / "s"
+
+
+def test_a_folder_with_a_linked_folder_is_refused(tmp_path: Path, scratch: Path) -> None:
+    """A reader would follow the link, the digest does not."""
+    put(tmp_path, {"slide/s.mrxs": b"\xff\xd8", "elsewhere/Slidedat.ini": b"x"})
+    (tmp_path / "slide" / "s").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SlideUnsupported, match="links to another folder"):
+        locate(tmp_path / "slide", scratch)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +179,15 @@ def test_a_bomb_of_many_small_members_counts_them_together(tmp_path: Path, scrat
     archive = hostile.zip_of(tmp_path / "zip", {f"{i}.svs": bytes(1 << 20) for i in range(15)})
     with pytest.raises(ArchiveUnsafe, match="more than a slide's worth"):
         locate(archive, scratch)
+
+
+def test_unpacking_leaves_the_reserve_of_the_disk(tmp_path: Path, scratch: Path) -> None:
+    """A disk that is full stops the database and every upload, not this slide alone."""
+    archive = hostile.zip_of(tmp_path / "zip", {"a.svs": TIFF})
+    with pytest.raises(StorageFull, match="must stay so") as full:
+        locate(archive, scratch, reserve_bytes=1 << 62)
+    assert full.value.retryable
+    assert sum(path.stat().st_size for path in scratch.rglob("*") if path.is_file()) == 0
 
 
 def test_a_zip_that_lies_about_its_sizes_is_not_believed(tmp_path: Path, scratch: Path) -> None:

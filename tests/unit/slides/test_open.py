@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from deepsmile.errors import SlideError, SlideTooLarge, SlideUnsupported
+from deepsmile.errors import SlideCorrupt, SlideError, SlideTooLarge, SlideUnsupported
 from deepsmile.slides.cucim import CucimSlide
 from deepsmile.slides.open import open_slide
 from deepsmile.slides.openslide import OpenSlideSlide
@@ -156,6 +156,32 @@ def test_a_zip_and_a_folder_of_a_slide_are_that_slide(tmp_path: Path, slide_path
     expected = opened(slide_path, tmp_path).read(0, 500, 500, 300, 300)
     for path in (tmp_path / "folder", archive):
         np.testing.assert_array_equal(opened(path, tmp_path).read(0, 500, 500, 300, 300), expected)
+
+
+def test_an_mrxs_is_read_with_its_folder_and_refused_without(tmp_path: Path) -> None:
+    """OpenSlide knows the format by the folder, and here gets as far as its broken index."""
+    (tmp_path / "s.mrxs").write_bytes(b"\xff\xd8")
+    with pytest.raises(SlideUnsupported, match="no reader knows this format") as alone:
+        opened(tmp_path / "s.mrxs", tmp_path / "plain")
+    assert "as the path of its folder" in alone.value.hint
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "Slidedat.ini").write_text("[GENERAL")
+    with pytest.raises(SlideUnsupported, match=r"OpenSlide refuses it: .*Slidedat\.ini"):
+        opened(tmp_path / "s.mrxs", tmp_path)
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "aperio_jp2000_rgb"])
+@pytest.mark.parametrize("damage", [hostile.zero_tile, hostile.hollow_tile])
+@pytest.mark.parametrize("layout", ["tiff", "aperio"])
+def test_a_corrupt_tile_has_one_code_whatever_its_codec_and_reader(
+    tmp_path: Path, compression: str, damage: Any, layout: str
+) -> None:
+    """Of a JPEG 2000 in a generic TIFF, OpenSlide would say that it is not supported."""
+    text = "Aperio Image Library v12.0.15 \r\n600x500|MPP = 0.5" if layout == "aperio" else None
+    options = {"compression": compression, "tile": (256, 256), "description": text}
+    path = damage(write_levels(tmp_path / "slide.tif", [IMAGE], **options), 1)
+    with pytest.raises(SlideCorrupt):
+        opened(path, tmp_path).read(0, 0, 0, 600, 500)
 
 
 def read_both(path: Path) -> tuple[CucimSlide, OpenSlideSlide]:

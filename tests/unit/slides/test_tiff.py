@@ -203,3 +203,31 @@ def test_other_bytes_are_no_tiff(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "slide.tif").write_bytes(text)
     with pytest.raises((SlideTruncated, SlideUnsupported, SlideCorrupt)):
         inspect_tiff(tmp_path / "slide.tif")
+
+
+ORIENTATION = 274
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 5, 6, 7, 8])
+def test_a_turned_or_mirrored_slide_is_refused_with_the_command_that_turns_it(
+    tmp_path: Path, orientation: int
+) -> None:
+    """TIFF 6.0, Orientation: readers of regions give the pixels as they are stored."""
+    with pytest.raises(SlideUnsupported, match=f"turned or mirrored: {orientation}") as refused:
+        facts_of(tmp_path, extratags=[(ORIENTATION, "H", 1, orientation, True)])
+    assert "vips autorot" in refused.value.hint
+
+
+def test_an_upright_slide_may_say_so(tmp_path: Path) -> None:
+    facts = facts_of(tmp_path, extratags=[(ORIENTATION, "H", 1, 1, True)])
+    assert facts.cucim_objections == ()
+
+
+def test_a_label_may_lie_on_its_side(tmp_path: Path) -> None:
+    """Only levels are read."""
+    path = tmp_path / "slide.tif"
+    label = np.full((48, 64, 3), 90, np.uint8)
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(flat_image(), tile=(32, 32), compression="jpeg", metadata=None)
+        writer.write(label, extratags=[(ORIENTATION, "H", 1, 6, True)], metadata=None)
+    assert inspect_tiff(path).cucim_objections == ()

@@ -1,0 +1,49 @@
+"""Disk: what we write there lands whole or not at all, and leaves room for others."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+from deepsmile.errors import StorageFull
+
+NO_ROOM = (ENOSPC, EDQUOT, EFBIG)
+"""Errors of a write that say so."""
+
+
+def check_room(folder: Path, size_bytes: int, reserve_bytes: int) -> None:
+    """Raises StorageFull if so many bytes more in `folder` would leave less than the reserve."""
+    found = os.statvfs(folder)
+    free = found.f_bavail * found.f_frsize
+    if free - size_bytes < reserve_bytes:
+        raise StorageFull(f"{free} bytes are free, {reserve_bytes} must stay so")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that takes the place of `path` after the block, safe from a power cut.
+
+    A block that raises changes nothing; of several writers at once, the last one stays.
+    """
+    partial = path.with_name(f".{uuid4().hex}.partial")
+    try:
+        with partial.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in a folder last."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
