@@ -11,7 +11,7 @@ from deepsmile.contract import FeatureContract
 from deepsmile.digest import digest_of_file
 from deepsmile.reading import Reader, ReaderLimits
 from deepsmile_training.export import export_onnx
-from deepsmile_training.varmil import MIL, Ensemble
+from deepsmile_training.varmil import Ensemble, VarMIL
 from tests.making import feature_contract
 
 ARCHITECTURES = {"shufflenet_v2_x1_0": 1024, "resnet18": 512}
@@ -65,7 +65,7 @@ def throwaway_bundle(root: Path, architecture: str, size_um: float) -> Bundle:
             dynamic={0: "batch"},
         )
         export_onnx(
-            Ensemble([MIL(dim)]),
+            Ensemble([VarMIL(dim)]),
             torch.zeros(EXAMPLE_TILES, dim),
             head,
             input_name="features",

@@ -1,6 +1,6 @@
 """Reading and filtering every tile of a slide: our reader, isolated, against openslide-python.
 
-    python benchmarks/reading.py SLIDE [--rounds 5]
+    python -m benchmarks.reading [SLIDE] [--rounds 5]
 
 Both do the same job on the same grid: pixels of the level that serves 1.143 um per px, RGB,
 224 px, background rule. Ours includes its process, overview and pipe. The host that forks the
@@ -19,6 +19,7 @@ import openslide
 import psutil
 
 from benchmarks.inputs import contract_of, reader_for
+from benchmarks.slides import SIDES_PX, benchmark_slide
 from deepsmile.frames import PlanFacts, ReadCount
 from deepsmile.pyramid import resample
 from deepsmile.tissue import is_tissue
@@ -69,15 +70,17 @@ def theirs(path: Path, plan: PlanFacts, size_um: float) -> tuple[int, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("slide", type=Path)
+    parser.add_argument("slide", type=Path, nargs="?", help="one of yours; else one is painted")
+    parser.add_argument("--side", type=int, choices=SIDES_PX, default=SIDES_PX[0], help="of that")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    path = arguments.slide or benchmark_slide(arguments.side)
     scratch = Path("/tmp") / f"deepsmile-bench-{os.getpid()}"
     for name, size_um in GRIDS_UM.items():
         ratios, mine, other, starts = [], [], [], []
         for _ in range(arguments.rounds):
-            plan, kept, cpu, start = ours(arguments.slide, size_um, scratch)
-            their_kept, their_cpu = theirs(arguments.slide, plan, size_um)
+            plan, kept, cpu, start = ours(path, size_um, scratch)
+            their_kept, their_cpu = theirs(path, plan, size_um)
             tiles = plan.columns * plan.rows
             ratios.append(their_cpu / cpu)
             mine.append(cpu / tiles * 1e3)

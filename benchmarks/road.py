@@ -1,6 +1,6 @@
 """The road: `deepsmile score` against the sum of its floors, timed in the same process.
 
-    python -m benchmarks.road SLIDE [--architecture shufflenet_v2_x1_0] [--rounds 5]
+    python -m benchmarks.road [SLIDE] [--architecture shufflenet_v2_x1_0] [--rounds 5]
 
 Floors, each alone on the same threads: decode every JPEG tile under the tissue tiles once
 (libjpeg-turbo, whole tiles, no copies), one bilinear resize per tile, encode as many batches.
@@ -30,6 +30,7 @@ import psutil
 import tifffile
 
 from benchmarks.inputs import ARCHITECTURES, reader_for, throwaway_bundle
+from benchmarks.slides import SIDES_PX, benchmark_slide
 from deepsmile.backends.onnx import OnnxBackend, available_cores
 from deepsmile.bundle import Bundle
 from deepsmile.frames import PlanFacts
@@ -172,18 +173,20 @@ def tree_memory(pid: int) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("slide", type=Path)
+    parser.add_argument("slide", type=Path, nargs="?", help="one of yours; else one is painted")
+    parser.add_argument("--side", type=int, choices=SIDES_PX, default=SIDES_PX[0], help="of that")
     parser.add_argument("--architecture", choices=ARCHITECTURES, default="shufflenet_v2_x1_0")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    path = arguments.slide or benchmark_slide(arguments.side)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         root, reader = Path(folder), reader_for(Path(folder) / "scratch")
         for name, (size_um, goal) in GRIDS_UM.items():
             bundle = throwaway_bundle(root, arguments.architecture, size_um)
-            line = compare(arguments.slide, bundle, reader, arguments.rounds, goal)
+            line = compare(path, bundle, reader, arguments.rounds, goal)
             print(f"{arguments.architecture}, {name}: {line}", flush=True)
-        print(cold_run(arguments.slide, root, bundle, Path(folder)))
+        print(cold_run(path, root, bundle, Path(folder)))
         reader.close()
 
 

@@ -14,7 +14,7 @@ from deepsmile_training.encoder import TileEncoder, export_encoder, make_encoder
 from deepsmile_training.heads import export_ensemble
 from deepsmile_training.synthetic.slide import make_slide
 from deepsmile_training.synthetic.specimen import SlideSpec, draw_spec
-from deepsmile_training.varmil import MIL, Ensemble
+from deepsmile_training.varmil import Ensemble, VarMIL
 
 FEATURE_DIM = 1024
 
@@ -78,7 +78,7 @@ def encoder_path(encoder: TileEncoder, tmp_path_factory: pytest.TempPathFactory)
 def ensemble() -> Ensemble:
     """Three members of real width, standardised differently."""
     torch.manual_seed(0)
-    members = [MIL(FEATURE_DIM) for _ in range(3)]
+    members = [VarMIL(FEATURE_DIM) for _ in range(3)]
     for member in members:
         member.standardise_for(torch.rand(50, FEATURE_DIM) * (1 + torch.rand(FEATURE_DIM)))
     return Ensemble(members).eval()

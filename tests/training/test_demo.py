@@ -72,6 +72,19 @@ def test_the_same_seed_gives_the_same_digest(smoke: SmokeRun, tmp_path: Path) ->
     assert again.digest == smoke.bundle.digest
 
 
+def test_an_interrupted_run_goes_on_where_it_stopped(smoke: SmokeRun, tmp_path: Path) -> None:
+    """Slides, encoder and bags are taken as they are; the digest is the same."""
+    kept = sorted(p for p in smoke.work.rglob("*") if p.suffix in {".svs", ".tif", ".npz"})
+    encoder = next((smoke.work / "encoders").glob("*/model.onnx"))
+    before = [p.stat().st_mtime_ns for p in (*kept, encoder)]
+    shop = Workshop(smoke.work, lambda what, total: lambda: None)
+    command = smoke.bundle.file.provenance["command"]
+    again = make_demo_bundle(DemoPlan(seed=7).smoke(), command, tmp_path, shop)
+    assert len(kept) == 1 + 12 + 12
+    assert [p.stat().st_mtime_ns for p in (*kept, encoder)] == before
+    assert again.digest == smoke.bundle.digest
+
+
 def test_training_eats_what_serving_cooks(smoke: SmokeRun, reader: Reader) -> None:
     """The bag that training learnt from is, bit for bit, the one that serving extracts."""
     contract = smoke.bundle.contract.features

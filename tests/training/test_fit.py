@@ -32,6 +32,7 @@ def cohort() -> tuple[list[np.ndarray], np.ndarray, Split]:
     return bags_of(y), y, split
 
 
+@pytest.mark.slow
 def test_variance_between_tiles_is_learnt(cohort) -> None:
     """Section 4.2.3: what the mean cannot tell, the variance does."""
     bags, y, split = cohort

@@ -7,6 +7,7 @@ import torch
 from deepsmile.reading import Reader
 from deepsmile.tiles import TileBatch
 from deepsmile_training.contracts import feature_contract
+from deepsmile_training.encoder import make_encoder
 from deepsmile_training.pretext import (
     PARTS,
     UNTRAINED,
@@ -90,4 +91,5 @@ def test_training_is_seeded_and_moves_the_weights(painted: dict[str, PaintedSlid
     assert told == [1]
     first, second = one.backbone.conv5[0].weight, other.backbone.conv5[0].weight
     assert torch.equal(first, second)
+    assert (first - make_encoder(4).backbone.conv5[0].weight).abs().max() > 1e-3
     assert not one.training

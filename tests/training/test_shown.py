@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
-from deepsmile.digest import digest_of_file
 from deepsmile_training.cli import commands
 from deepsmile_training.shown import shown_specs
 
@@ -23,10 +24,12 @@ def test_they_differ_in_both_labels() -> None:
 
 @pytest.mark.slow
 def test_the_command_makes_the_two_that_are_shipped(tmp_path: Path) -> None:
-    """Small files, the same bytes as those in the product."""
+    """Small files; other processors may paint a few pixels differently, but no more."""
     result = CliRunner().invoke(commands, ["demo-slides", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     for name in ("heterogeneous.svs", "homogeneous.svs"):
         made = tmp_path / name
         assert made.stat().st_size <= MAX_BYTES
-        assert digest_of_file(made) == digest_of_file(SHIPPED / name)
+        pixels, shipped = tifffile.imread(made), tifffile.imread(SHIPPED / name)
+        difference = np.abs(pixels.astype(np.int16) - shipped)  # (h, w, 3)
+        assert np.mean(difference > 8) < 1e-3

@@ -38,6 +38,7 @@ def test_flipping_cellularity_changes_only_the_density() -> None:
     assert one["per_mm2"] < BORDER_PER_MM2 < other["per_mm2"]
 
 
+@pytest.mark.slow
 def test_both_classes_have_the_same_mean_and_spread_of_nuclear_size() -> None:
     """Appendix A: the mean cannot tell the two kinds of slide apart."""
     for seed in SEEDS:
@@ -47,6 +48,7 @@ def test_both_classes_have_the_same_mean_and_spread_of_nuclear_size() -> None:
         assert sorted_.diameter_um.std() == pytest.approx(mixed.diameter_um.std(), rel=0.08)
 
 
+@pytest.mark.slow
 def test_only_the_variance_between_tiles_differs() -> None:
     """Appendix A: the standard deviation between tiles does."""
     for seed in SEEDS:
@@ -60,7 +62,7 @@ def test_only_the_variance_between_tiles_differs() -> None:
 
 
 def test_the_mean_nuclear_size_is_matched_between_the_classes_of_a_cohort() -> None:
-    """Welch's t between the classes stays below 2 for every nuisance, for both labels."""
+    """Welch's t between the classes stays below 3 for every nuisance, for both labels."""
     specs = draw_cohort(5, 400)
     names = ("mean_um", "spread", "large_share", "tissue_tiles", "haematoxylin", "eosin", "mpp")
     for label in ("heterogeneous", "cellular"):

@@ -4,6 +4,8 @@ from typing import Any
 
 from deepsmile.contract import Contract, Head
 from deepsmile.report import RESEARCH_USE_ONLY
+from deepsmile_training.metrics import COVERAGE, ECE_BINS, RESAMPLES
+from deepsmile_training.synthetic.specimen import BORDER_PER_MM2
 
 
 def render_card(contract: Contract, provenance: dict[str, Any], notice: str) -> str:
@@ -48,7 +50,7 @@ Two labels are drawn independently of each other and of everything else:
   small and large nuclei, in the same proportions and sizes in both classes. In a heterogeneous
   slide each kind keeps to its regions; in a homogeneous one they mix in every tile. The mean
   nuclear size does not tell the classes apart, only its variance between tiles does.
-- **cellularity**: more or fewer nuclei per mm2 than 1700; the signal is in the mean.
+- **cellularity**: more or fewer nuclei per mm2 than {BORDER_PER_MM2:g}; the signal is in the mean.
 
 Half of the slides are positive for each label, so the calibrated probabilities hold for a
 prevalence of one half.
@@ -74,9 +76,9 @@ def _protocol(provenance: dict[str, Any]) -> str:
 - **Ensemble**: one member per fold of {folds} slides, trained on the other folds.
 - **Calibration and thresholds**: on out-of-fold probabilities of ensembles made the same way
   with the slide left out; Platt scaling with Platt's own targets.
-- **Test**: {cohort["test_slides"]} slides held out from all of the above, scored once, through
-  `deepsmile.pipeline.score_bag`. Intervals: 95 %, percentile bootstrap over slides within
-  classes, 2000 resamples.
+- **Test**: {cohort["test_slides"]} slides held out from all of the above, scored through
+  `deepsmile.pipeline.score_bag`. Intervals: {COVERAGE:.0%}, percentile bootstrap over slides within
+  classes, {RESAMPLES} resamples.
 """
 
 
@@ -94,13 +96,13 @@ def _head(head: Head, provenance: dict[str, Any]) -> str:
 {head.members} members; declines slides with fewer than {head.min_tiles} tissue tiles. On
 {figures["slides"]} test slides ({figures["positives"]} {head.positive}):
 
-| figure | value (95 % interval) |
+| figure | value ({COVERAGE:.0%} interval) |
 |---|---|
 | AUC | {_interval(figures["auc"])} |
 | Brier score, raw | {_interval(figures["brier_raw"])} |
 | Brier score, calibrated | {_interval(figures["brier"])} |
-| ECE (10 bins), raw | {_interval(figures["ece_raw"])} |
-| ECE (10 bins), calibrated | {_interval(figures["ece"])} |
+| ECE ({ECE_BINS} bins), raw | {_interval(figures["ece_raw"])} |
+| ECE ({ECE_BINS} bins), calibrated | {_interval(figures["ece"])} |
 
 AUC out of fold, for comparison: {inner:.3f}.
 
@@ -120,7 +122,8 @@ def _limits() -> str:
 
 - Synthetic data only. The figures say that the software works, not that the method does.
 - Train and test slides come from one painter; nothing was tested on another source.
-- With so few test slides the ECE is mostly noise, and it is biased upwards.
+- With so few test slides the ECE is mostly noise, and it is biased upwards; an interval without
+  width means that no test slide was ranked wrong, not that none ever will be.
 - The tissue and stain checks decline what does not look like H&E; they do not tell a cartoon
   from a patient's tissue.
 """

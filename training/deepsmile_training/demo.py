@@ -18,7 +18,12 @@ from deepsmile_training.evaluation import evaluate
 from deepsmile_training.fit import fits_needed
 from deepsmile_training.heads import MadeHead, make_head
 from deepsmile_training.plan import DemoPlan
-from deepsmile_training.provenance import cohort_provenance, software_versions, source_digest
+from deepsmile_training.provenance import (
+    TRAINING,
+    cohort_provenance,
+    software_versions,
+    source_digest,
+)
 from deepsmile_training.publishing import (
     ENCODER,
     copy_file,
@@ -33,6 +38,7 @@ from deepsmile_training.workshop import Workshop, cohort_bags, contract_of, pret
 
 def make_demo_bundle(plan: DemoPlan, command: str, out: Path, shop: Workshop) -> Bundle:
     """Make everything and seal it as `demo` in the model repository `out`."""
+    source = source_digest(TRAINING)  # now: whatever is edited while this runs is not what ran
     specs = draw_cohort(plan.seed, plan.slides, tissue_tiles=plan.tissue_tiles)
     split = split_cohort(specs, plan.seed)
     encoder = pretext_encoder(plan, shop)
@@ -46,7 +52,7 @@ def make_demo_bundle(plan: DemoPlan, command: str, out: Path, shop: Workshop) ->
         "cohort": cohort_provenance(specs, bags, split),
         "out_of_fold_auc": {one.head.name: round(one.out_of_fold_auc, 4) for one in made},
         "software": software_versions(),
-        "source_digest": source_digest(),
+        "source_digest": source,
     }
     candidate = seal(shop.candidate, contract, "Not yet evaluated.\n", provenance)
     provenance["test"] = _figures(plan, candidate, specs, bags, split)

@@ -59,15 +59,12 @@ def make_encoder(seed: int) -> TileEncoder:
 def settle_batch_norm(encoder: TileEncoder, tiles: Tensor, batch: int = 32) -> None:
     """Set every batch norm's statistics to their averages over `tiles` (n, 224, 224, 3)."""
     norms = [part for part in encoder.modules() if isinstance(part, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
     encoder.train()
     for some in torch.split(tiles, batch):
         encoder(some)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
     encoder.eval()
 
 

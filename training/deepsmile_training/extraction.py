@@ -10,9 +10,6 @@ from deepsmile.errors import TooLittleTissue
 from deepsmile.pipeline import SlideSource, extract
 from deepsmile.reading import Reader
 
-Advance = Callable[[], None]
-"""Told once for each thing done."""
-
 
 def extract_bags(
     slides: Sequence[Path],
@@ -21,7 +18,7 @@ def extract_bags(
     reader: Reader,
     *,
     folder: Path,
-    advance: Advance,
+    advance: Callable[[], None],
 ) -> list[FeatureBag]:
     """Bags of all slides, in their order; those already under `folder` are read back.
 
@@ -29,7 +26,6 @@ def extract_bags(
     """
     place = folder / contract.digest[:16]
     place.mkdir(parents=True, exist_ok=True)
-
     bags = []
     for slide in slides:
         bags.append(_bag(slide, contract, encoder, reader, place / f"{slide.stem}.npz"))

@@ -1,4 +1,4 @@
-"""Fit: an ensemble of MIL heads, one member per fold (paper sections 3.1.2 and 4.2.2)."""
+"""Fit: an ensemble of VarMIL heads, one member per fold (paper sections 3.1.2 and 4.2.2)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from deepsmile.bag import Features
 from deepsmile.pipeline import positive_probabilities
 from deepsmile_training.cohort import Split
 from deepsmile_training.metrics import Labels, Probabilities
-from deepsmile_training.varmil import MIL, VARMIL, Ensemble, Pooling, pad_bags
+from deepsmile_training.varmil import Ensemble, VarMIL, pad_bags
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def fit_ensemble(
     """
     tensors = [torch.from_numpy(bag) for bag in bags]
 
-    def member(*left_out: int) -> MIL:
+    def member(*left_out: int) -> VarMIL:
         chosen = split.training(*left_out)
         fitted = fit_member([tensors[i] for i in chosen], y[chosen], recipe, seed)
         advance()
@@ -86,12 +86,10 @@ def fits_needed(folds: int) -> int:
     return folds + folds * (folds - 1) // 2
 
 
-def fit_member(
-    bags: list[Tensor], y: Labels, recipe: Recipe, seed: int, pooling: Pooling = VARMIL
-) -> MIL:
+def fit_member(bags: list[Tensor], y: Labels, recipe: Recipe, seed: int) -> VarMIL:
     """Train one member on `bags` (N_b, H) with labels (n,)."""
     torch.manual_seed(seed)
-    member = MIL(bags[0].shape[1], pooling)
+    member = VarMIL(bags[0].shape[1])
     member.standardise_for(torch.cat(bags))
     weight = _class_weight(y) if recipe.balanced else None
     optimiser = torch.optim.Adam(
@@ -115,7 +113,7 @@ def _class_weight(y: Labels) -> Tensor:
 
 
 @torch.no_grad()
-def probability(member: MIL, bag: Tensor) -> float:
+def probability(member: VarMIL, bag: Tensor) -> float:
     """A member's raw probability of the positive class for one bag (N, H)."""
     logits, _ = member(*pad_bags([bag]))  # (1, 2)
     return float(positive_probabilities(logits.numpy())[0])

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsmile.contract import Encoder, FeatureContract
+from deepsmile.contract import Encoder
 from deepsmile.reading import Reader
 from deepsmile.tiles import TileBatch
 from deepsmile_training.contracts import feature_contract
@@ -39,7 +39,7 @@ SETTLING_TILES = 256
 class PretextRecipe:
     """How the encoder is trained; ours, not the paper's."""
 
-    epochs: int = 4
+    epochs: int = 5
     batch: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
@@ -61,7 +61,7 @@ def read_pretext_tiles(
     slides: Sequence[Path], specs: Sequence[SlideSpec], reader: Reader
 ) -> PretextTiles:
     """Read the tissue tiles of slides through serving's reader, with the truth beside them."""
-    contract: FeatureContract = feature_contract(UNTRAINED)
+    contract = feature_contract(UNTRAINED)
     pixels, counts, means = [], [], []
     for slide, spec in zip(slides, specs, strict=True):
         truth = truth_of(spec, TILE_UM // PARTS)

@@ -2,23 +2,29 @@
 
 import platform
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import deepsmile
 from deepsmile.bag import FeatureBag
 from deepsmile.digest import digest_of, digest_of_file
 from deepsmile_training.cohort import LABELS, Split, labels_of, recipe_digest
 from deepsmile_training.synthetic.specimen import SlideSpec
 
+SERVING, TRAINING = Path(deepsmile.__file__).parent, Path(__file__).parent
+"""Folders of the two packages."""
 PACKAGES = (
+    "cucim-cu12",
     "deepsmile",
     "imagecodecs",
     "numpy",
     "onnx",
     "onnxruntime",
+    "onnxruntime-gpu",
     "onnxscript",
     "opencv-python-headless",
+    "openslide-bin",
     "tifffile",
     "torch",
     "torchvision",
@@ -41,12 +47,13 @@ def cohort_provenance(
 
 
 def software_versions() -> dict[str, str]:
-    """Versions of everything that has a hand in the result."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    """Versions of everything installed that has a hand in the result."""
+    found = {one.name: one.version for one in distributions()}
+    used = {name: found[name] for name in PACKAGES if name in found}
+    return {"python": platform.python_version(), **used}
 
 
-def source_digest(*names: str) -> str:
-    """Digest of these modules of this package; without names, of all its source."""
-    root = Path(__file__).parent
-    files = [root / name for name in names] or sorted(root.rglob("*.py"))
-    return digest_of([[p.relative_to(root).as_posix(), digest_of_file(p)] for p in files])
+def source_digest(package: Path, *names: str) -> str:
+    """Digest of these modules of a package; without names, of all its source."""
+    files = [package / name for name in names] or sorted(package.rglob("*.py"))
+    return digest_of([[p.relative_to(package).as_posix(), digest_of_file(p)] for p in files])

@@ -7,6 +7,7 @@ from typing import Any
 from deepsmile.bundle import Bundle, write_bundle
 from deepsmile.contract import Contract
 from deepsmile.digest import digest_of_file
+from deepsmile.triton.config import Target, write_configs
 
 NAME, VERSION = "demo", "1"
 NOTICE = "Synthetic data, no clinical meaning: trained on painted cartoons of H&E, not on patients."
@@ -48,10 +49,14 @@ def publish(candidate: Bundle, out: Path, card: str, provenance: dict[str, Any])
     """Copy a candidate's models to the repository `out` and seal them there, now with a card."""
     for relative in candidate.file.files:
         copy_file(candidate.root / relative, out / relative)
-    return seal(out, candidate.contract, card, provenance)
+    bundle = seal(out, candidate.contract, card, provenance)
+    write_configs(out, Target.GPU)
+    return bundle
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy, making the folders on the way."""
+    """Copy, making the folders on the way; readers see the old file or the whole new one."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    partial = target.with_suffix(".tmp")
+    shutil.copyfile(source, partial)
+    partial.replace(target)

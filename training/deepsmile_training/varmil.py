@@ -4,9 +4,6 @@ The letters are the paper's: z features, a attention, I_m tiles, nu width of the
 Eq. 10's sigmoid over two outputs is read as a softmax, applied outside (RESOLUTIONS row 7).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,17 +11,6 @@ from torch import Tensor, nn
 NU = 128
 """Width of the attention MLP, paper section 4.2.2."""
 CLASSES = 2
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """One way from tiles to a slide: DeepMIL would be the mean alone."""
-
-    name: str
-    pool: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """z (B, N, H), a (B, N), mask (B, N) -> (B, parts * H)."""
-    parts: int
-    """Vectors of length H in its result."""
 
 
 def attention_mean(z: Tensor, a: Tensor) -> Tensor:
@@ -44,16 +30,8 @@ def attention_variance(z: Tensor, a: Tensor, mask: Tensor) -> Tensor:
     return tiles / (tiles - 1).clamp(min=1) * attention_mean(squared, a)  # (B, H)
 
 
-def mean_and_variance(z: Tensor, a: Tensor, mask: Tensor) -> Tensor:
-    """Eq. 9: the two stacked, (B, 2 H)."""
-    return torch.cat([attention_mean(z, a), attention_variance(z, a, mask)], dim=1)  # (B, 2 H)
-
-
-VARMIL = Pooling("varmil", mean_and_variance, parts=2)
-
-
-class MIL(nn.Module):
-    """Attention, pooling, one linear layer; He-initialised (section 4.2.2).
+class VarMIL(nn.Module):
+    """Attention, mean and variance, one linear layer; He-initialised (section 4.2.2).
 
     Features are standardised first, with the mean and deviation of the training tiles, which
     become constants of the exported graph. The paper does not say this; without it 16 epochs
@@ -63,14 +41,13 @@ class MIL(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, feature_dim: int, pooling: Pooling = VARMIL, nu: int = NU) -> None:
+    def __init__(self, feature_dim: int, nu: int = NU) -> None:
         super().__init__()
-        self.pooling = pooling
         self.register_buffer("mean", torch.zeros(feature_dim))  # (H,)
         self.register_buffer("deviation", torch.ones(feature_dim))  # (H,)
         self.hidden = nn.Linear(feature_dim, nu)  # W_1, b_1
         self.weigh = nn.Linear(nu, 1)  # W_2, b_2
-        self.classify = nn.Linear(pooling.parts * feature_dim, CLASSES)  # W_psi, b_psi
+        self.classify = nn.Linear(2 * feature_dim, CLASSES)  # W_psi, b_psi
         for layer in (self.hidden, self.weigh, self.classify):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
@@ -79,7 +56,8 @@ class MIL(nn.Module):
         """Features (B, N, H), mask (B, N) true for tiles, >= 1 each -> logits (B, 2), a (B, N)."""
         z = (features - self.mean) / self.deviation  # (B, N, H)
         a = self.attend(z, mask)  # (B, N)
-        logits: Tensor = self.classify(self.pooling.pool(z, a, mask))  # (B, 2) eqs 7 and 10
+        moments = [attention_mean(z, a), attention_variance(z, a, mask)]  # (B, H) each
+        logits: Tensor = self.classify(torch.cat(moments, dim=1))  # (B, 2) eqs 9 and 10
         return logits, a
 
     def attend(self, z: Tensor, mask: Tensor) -> Tensor:
@@ -98,7 +76,7 @@ class MIL(nn.Module):
 class Ensemble(nn.Module):
     """M members as one graph: features (N, H) -> logits (M, 2), attention (M, N)."""
 
-    def __init__(self, members: list[MIL]) -> None:
+    def __init__(self, members: list[VarMIL]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.feature_dim = len(members[0].mean)

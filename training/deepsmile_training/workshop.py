@@ -1,6 +1,6 @@
 """Workshop: what a run keeps under its work folder and uses again: slides, encoder, bags.
 
-Each lies under a digest of all that decides it, so that a changed plan or a changed line of the
+Each lies under a digest of all that decides it, so that a changed plan, library or line of the
 code that makes it starts afresh, and an interrupted run goes on where it stopped.
 """
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from deepsmile.backends.onnx import OnnxEncoder
 from deepsmile.bag import FeatureBag
@@ -20,7 +21,7 @@ from deepsmile_training.encoder import FEATURE_DIM, export_encoder
 from deepsmile_training.extraction import extract_bags
 from deepsmile_training.plan import DemoPlan
 from deepsmile_training.pretext import UNTRAINED, read_pretext_tiles, train_encoder
-from deepsmile_training.provenance import source_digest
+from deepsmile_training.provenance import SERVING, TRAINING, software_versions, source_digest
 from deepsmile_training.synthetic.files import make_slides
 from deepsmile_training.synthetic.specimen import SlideSpec
 
@@ -61,7 +62,7 @@ def cohort_bags(
             contract_of(encoder),
             OnnxEncoder(encoder, plan.threads),
             reader,
-            folder=shop.work / "bags" / recipe_digest(specs)[:16],
+            folder=shop.work / "bags" / _key(recipe_digest(specs), source_digest(SERVING)),
             advance=shop.stage("features", len(slides)),
         )
 
@@ -70,7 +71,7 @@ def pretext_encoder(plan: DemoPlan, shop: Workshop) -> Path:
     """The exported encoder, trained on slides of its own."""
     tiles = plan.tissue_tiles
     specs = draw_cohort(plan.seed, plan.pretext_slides, stream=PRETEXT, tissue_tiles=tiles)
-    path = shop.work / "encoders" / _encoder_key(plan, specs)[:16] / "model.onnx"
+    path = shop.work / "encoders" / _encoder_key(plan, specs) / "model.onnx"
     if not path.exists():
         slides = _slides(plan, specs, "encoder's slides", shop)
         with closing(shop.reader) as reader:
@@ -91,12 +92,17 @@ def contract_of(encoder: Path) -> FeatureContract:
 
 
 def _slides(plan: DemoPlan, specs: Sequence[SlideSpec], what: str, shop: Workshop) -> list[Path]:
-    folder = shop.work / "slides" / recipe_digest(specs)[:16]
+    folder = shop.work / "slides" / _key(recipe_digest(specs))
     return make_slides(specs, folder, plan.threads, shop.stage(what, len(specs)))
 
 
 def _encoder_key(plan: DemoPlan, specs: Sequence[SlideSpec]) -> str:
-    source = source_digest("encoder.py", "export.py", "pretext.py")
-    rules = feature_contract(UNTRAINED).digest
+    trainer = source_digest(TRAINING, "encoder.py", "export.py", "pretext.py")
+    cutter, rules = source_digest(SERVING), feature_contract(UNTRAINED).digest
     numbers = [asdict(plan.pretext), plan.seed, plan.threads]
-    return digest_of([recipe_digest(specs), rules, source, *numbers])
+    return _key(recipe_digest(specs), trainer, cutter, rules, *numbers)
+
+
+def _key(*parts: Any) -> str:  # noqa: ANN401 - any JSON values
+    """The name of a folder for what `parts` and the installed libraries decide."""
+    return digest_of([*parts, software_versions()])[:16]

@@ -1,0 +1,112 @@
+"""Precision: tiles per second of an encoder in int8 against fp32, and how alike their features are.
+
+    python -m benchmarks.precision [SLIDE] [--rounds 7]
+
+Both as `deepsmile` runs them: caller threads x intra_op 1, batches of 4, bytes in, normalisation
+inside the graph. Rounds are interleaved and the ratio is taken inside each round. The int8 graph is
+the one that `deepsmile-train precision` makes, with ranges from half of the tiles; the cosine is
+over the other half. Goals: ResNet18 1.7, ShuffleNetV2 1.3, cosine 0.999.
+
+Trained weights of ResNet18 are not to be had without a download, so both architectures have
+He-initialised weights with settled batch norms: right for the speed; the cosine is then that of
+a network which amplifies every rounding. The demo bundle's encoder is a trained ShuffleNetV2.
+"""
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+from benchmarks.encoding import BATCH, rate
+from benchmarks.inputs import contract_of, reader_for
+from benchmarks.slides import SIDES_PX, benchmark_slide
+from deepsmile.backends.onnx import OnnxEncoder, available_cores
+from deepsmile.bundle import load_bundle
+from deepsmile.contract import Budget
+from deepsmile.precision import CPU_FACTS, saturates
+from deepsmile.settings import shipped_repository
+from deepsmile.slides.slide import RGB
+from deepsmile.tiles import TileBatch
+from deepsmile_training.encoder import TileEncoder, export_encoder, settle_batch_norm
+from deepsmile_training.gate import cosine
+from deepsmile_training.precision import WEIGHT_BITS, write_int8
+
+TILES = 128
+GOALS = {"resnet18": 1.7, "shufflenet_v2_x1_0": 1.3, "demo": 1.3}
+
+
+def tissue_tiles(slide: Path, scratch: Path) -> RGB:
+    """As many as `TILES`, from all over the slide, (n, 224, 224, 3)."""
+    reader = reader_for(scratch)
+    rules = contract_of(256.0).model_copy(update={"budget": Budget(max_tiles=TILES, seed=0)})
+    found = [event.pixels for event in reader.read(slide, rules) if isinstance(event, TileBatch)]
+    reader.close()
+    return np.concatenate(found)
+
+
+def encoders(folder: Path, tiles: RGB) -> Iterator[tuple[str, Path]]:
+    """Name and ONNX file of each."""
+    for name in ("resnet18", "shufflenet_v2_x1_0"):
+        torch.manual_seed(0)
+        encoder = TileEncoder()
+        if name == "resnet18":
+            encoder.backbone = resnet18(weights=None)
+            encoder.backbone.fc = nn.Identity()
+        pixels = torch.from_numpy(tiles)
+        encoder.normalise_for(pixels)
+        settle_batch_norm(encoder, pixels)
+        path = folder / f"{name}.onnx"
+        export_encoder(encoder, path)
+        yield name, path
+    yield "demo", load_bundle(shipped_repository(), "demo").encoder_path
+
+
+def encode(encoder: OnnxEncoder, tiles: RGB) -> np.ndarray:
+    parts = [encoder.encode(tiles[k : k + BATCH]) for k in range(0, len(tiles), BATCH)]
+    return np.concatenate(parts)
+
+
+def compare(name: str, path: Path, tiles: RGB, rounds: int, bits: int) -> str:
+    """One line: the ratio of speeds, and the cosine."""
+    threads = available_cores()
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as int8_file:
+        write_int8(path, Path(int8_file.name), tiles[::2], bits)
+        fp32, int8 = (OnnxEncoder(file, threads) for file in (path, Path(int8_file.name)))
+    alike = cosine(encode(fp32, tiles[1::2]), encode(int8, tiles[1::2]))
+    speeds = []
+    for _ in range(rounds):
+        work = (partial(encoder.encode, tiles[:BATCH]) for encoder in (fp32, int8))
+        speeds.append([rate(one, BATCH, threads) for one in work])
+    ratios = [fast / slow for slow, fast in speeds]
+    slow, fast = (statistics.median(column) for column in zip(*speeds, strict=True))
+    return (
+        f"{name}, {bits}-bit weights: {statistics.median(ratios):.2f} x fp32 ({min(ratios):.2f} to"
+        f" {max(ratios):.2f}; {slow:.0f} and {fast:.0f} tiles/s on {threads} threads; goal"
+        f" {GOALS[name]}); cosine {alike.mean():.5f} on average, {alike.min():.5f} at least, on"
+        f" {len(alike)} tiles"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("slide", type=Path, nargs="?", help="one of yours; else one is painted")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    print(f"sums of 8-bit weights may saturate here: {saturates(CPU_FACTS.read_text())}")
+    with tempfile.TemporaryDirectory() as folder:
+        slide = arguments.slide or benchmark_slide(SIDES_PX[1])
+        tiles = tissue_tiles(slide, Path(folder) / "scratch")
+        for name, path in encoders(Path(folder), tiles):
+            for bits in WEIGHT_BITS:
+                print(compare(name, path, tiles, arguments.rounds, bits), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Selection: which slides set the ranges of int8 and which judge it, and the tiles of the first."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from deepsmile.contract import Budget, FeatureContract
+from deepsmile.digest import digest_of_slide
+from deepsmile.errors import (
+    DeepSmileError,
+    RequestInvalid,
+    SlideNotFound,
+    TooLittleTissue,
+    error_from_code,
+)
+from deepsmile.parts import data_folder
+from deepsmile.pipeline import SlideSource
+from deepsmile.reading import Reader
+from deepsmile.slides.files import kind_of
+from deepsmile.slides.slide import RGB
+from deepsmile.tiles import TileBatch
+
+CALIBRATING_SHARE = 4
+"""One slide in so many sets ranges."""
+CALIBRATION_TILES = 256
+
+
+def slides_in(place: Path) -> list[Path]:
+    """The slides of a folder, by name; or `place` itself, a file or the folder of a DICOM slide."""
+    if not place.exists():
+        raise SlideNotFound(f"{place}: no such file")
+    if place.is_file():
+        return [place]
+    entries = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+    if any(path.is_file() and path.stat().st_size and kind_of(path) == "dicom" for path in entries):
+        return [place]
+    data = {data_folder(path) for path in entries}
+    return [path for path in entries if path not in data]
+
+
+def split_slides(
+    places: Sequence[Path], *, calibrate: bool
+) -> tuple[list[SlideSource], list[SlideSource]]:
+    """Slides that calibrate, and slides that judge: told apart by content, whatever their names.
+
+    Raises:
+        SlideNotFound: naming it. RequestInvalid: too few of them.
+    """
+    known = {digest_of_slide(path): path for place in places for path in slides_in(place)}
+    slides = [SlideSource(known[digest], sha256=digest) for digest in sorted(known)]
+    calibrating = max(len(slides) // CALIBRATING_SHARE, 1) if calibrate else 0
+    if len(slides) <= calibrating:
+        needed = "two different slides: one to calibrate, one to judge" if calibrate else "a slide"
+        raise RequestInvalid(f"slides: {len(slides)} found", hint=f"Give at least {needed}.")
+    return slides[:calibrating], slides[calibrating:]
+
+
+def calibration_tiles(
+    slides: Sequence[SlideSource],
+    contract: FeatureContract,
+    reader: Reader,
+    advance: Callable[[], None],
+) -> RGB:
+    """Tissue tiles as serving reads them, as many of each slide, (n, size, size, 3).
+
+    Raises:
+        SlideError, Abstention: naming the slide.
+    """
+    each = Budget(max_tiles=-(-CALIBRATION_TILES // len(slides)), seed=contract.budget.seed)
+    rules = contract.model_copy(update={"budget": each})
+    found: list[RGB] = []
+    for slide in slides:
+        with naming(slide):
+            events = reader.read(slide.path, rules, mpp=slide.mpp)
+            batches = [event.pixels for event in events if isinstance(event, TileBatch)]
+            if not batches:
+                raise TooLittleTissue("no tissue tile")
+            found += batches
+        advance()
+    return np.concatenate(found)  # (n, size, size, 3)
+
+
+@contextmanager
+def naming(slide: SlideSource) -> Iterator[None]:
+    """Say in every error which slide of many it was."""
+    try:
+        yield
+    except DeepSmileError as error:
+        detail = f"{slide.path.name}: {error.detail}"
+        raise error_from_code(error.code, detail, error.hint) from error
