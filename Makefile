@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test check openapi clean
+.PHONY: demo test check openapi triton clean
 
 demo: .venv/serving  ## score a slide through API, queue and worker
 	$(BIN)/deepsmile demo
 
-test: .venv/development  ## all tests
+test: .venv/development .venv/triton  ## all tests
 	$(BIN)/python -m pytest
 
 check: .venv/development  ## linters, types, fast tests
@@ -18,6 +18,8 @@ check: .venv/development  ## linters, types, fast tests
 openapi: .venv/development  ## write openapi.yaml from the code
 	$(BIN)/python -m deepsmile.api.openapi > openapi.yaml
 
+triton: .venv/triton  ## install a Triton server for `deepsmile up --triton`
+
 .venv/serving: pyproject.toml constraints.txt requirements-cucim.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) -e '.[cpu]'
@@ -26,6 +28,11 @@ openapi: .venv/development  ## write openapi.yaml from the code
 
 .venv/development: .venv/serving
 	$(PIP) -e '.[cpu,dev]'
+	touch $@
+
+.venv/triton: requirements-triton.txt | .venv/serving
+	rm -rf $@
+	$(PIP) --no-deps --target $@ -r requirements-triton.txt
 	touch $@
 
 clean:

@@ -9,10 +9,10 @@ import signal
 import time
 
 from deepsmile.api.examples import EXAMPLES
-from deepsmile.pipeline import Progress
 from deepsmile.report import Report
 from deepsmile.scorer import Scorer, Work
 from deepsmile.settings import Settings
+from deepsmile.stages import Progress
 from deepsmile.worker import run_worker
 
 

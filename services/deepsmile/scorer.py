@@ -1,15 +1,19 @@
 """Scorer: what a worker process keeps ready between jobs: bundles, their backend, a reader."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+from deepsmile.backends import Backend
 from deepsmile.backends.onnx import OnnxBackend, available_cores
+from deepsmile.backends.triton import TritonBackend
 from deepsmile.bundle import Bundle
-from deepsmile.errors import BundleMismatch
-from deepsmile.pipeline import Progress, SlideSource, score_slide
+from deepsmile.kept import KeptFeatures
+from deepsmile.pipeline import SlideSource, Start, extract, score_extraction
 from deepsmile.report import Report
 from deepsmile.settings import Settings
 from deepsmile.shelf import Shelf
+from deepsmile.stages import Progress
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Work:
     slide: SlideSource
     bundle_name: str
     bundle_digest: str
+    fresh: bool = False
+    """Read the slide even if its features are kept."""
 
 
 Scorer = Callable[[Work, Progress], Report]
@@ -27,34 +33,43 @@ MakeScorer = Callable[[Settings], Scorer]
 """Called once in every worker process, with its first job."""
 
 
-class OnnxScorer:
-    """Scores with ONNX Runtime in this process; the models of the last bundle stay loaded."""
+class BundleScorer:
+    """Scores in this process, or on a Triton server; the models of the last bundle stay at hand."""
 
     def __init__(self, settings: Settings) -> None:
         self._threads = settings.encoder_threads or available_cores()
+        self._triton = settings.triton
         self._shelf, self._reader = Shelf(settings.model_repository), settings.reader
-        self._backend: tuple[str, OnnxBackend] | None = None
+        self._kept = KeptFeatures(settings.features, settings.keep_features_bytes)
+        self._backend: tuple[str, AbstractContextManager[Backend]] | None = None
 
     def __call__(self, work: Work, progress: Progress) -> Report:
-        """Score a slide.
+        """Score a slide, with the very bundle that the job was accepted for.
 
         Raises:
-            BundleMismatch: the bundle of that name is not the one the job was accepted for.
-            DeepSmileError: as `score_slide` and `Shelf.get`.
+            DeepSmileError: as `extract` and `Shelf.find`.
         """
-        bundle = self._shelf.get(work.bundle_name)
-        if bundle.digest != work.bundle_digest:
-            raise BundleMismatch(
-                f"the bundle {bundle.name} was replaced after the job was accepted",
-                hint="Send the slide again to score it with the bundle that is there now.",
+        bundle = self._shelf.find(work.bundle_name, work.bundle_digest)
+        contract, start = bundle.contract.features, Start()
+        with self._backend_of(bundle) as backend:
+            known = None if work.fresh else self._kept.find(work.slide, contract, backend.name)
+            extraction = known or extract(
+                work.slide, contract, backend, self._reader, progress=progress
             )
-        backend = self._backend_of(bundle)
-        return score_slide(
-            work.slide, bundle, backend, self._reader, progress=progress, job_id=work.job_id
-        )
+            if known is None:
+                self._kept.keep(work.slide, extraction, backend.name)
+            return score_extraction(
+                work.slide, extraction, bundle, backend, start, job_id=work.job_id
+            )
 
-    def _backend_of(self, bundle: Bundle) -> OnnxBackend:
+    def _backend_of(self, bundle: Bundle) -> AbstractContextManager[Backend]:
+        """A backend to enter for each slide."""
         if self._backend is None or self._backend[0] != bundle.digest:
             self._backend = None  # free the old models before the new ones are loaded
-            self._backend = (bundle.digest, OnnxBackend(bundle, self._threads))
+            self._backend = (bundle.digest, self._make_backend(bundle))
         return self._backend[1]
+
+    def _make_backend(self, bundle: Bundle) -> AbstractContextManager[Backend]:
+        if self._triton is None:
+            return nullcontext(OnnxBackend(bundle, self._threads))
+        return TritonBackend(bundle, self._triton)

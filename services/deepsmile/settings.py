@@ -11,12 +11,16 @@ from tempfile import gettempdir
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from deepsmile.backends.onnx import available_cores
 from deepsmile.digest import digest_of
 from deepsmile.reading import Reader, ReaderLimits
+from deepsmile.triton.connection import Endpoint, Transport
 
 GIB = 1 << 30
 MAX_SOCKET_PATH = 100
 """Unix sockets have names of at most 107 bytes."""
+FEWEST_IN_FLIGHT = 4
+"""While the server computes one batch it must have the next."""
 
 
 def shipped_repository() -> Path:
@@ -53,14 +57,32 @@ class Settings(BaseSettings):
     max_upload_bytes: int = 32 * GIB
     """Larger bodies are refused."""
     disk_reserve_bytes: int = 1 * GIB
-    """An upload that would leave less free space than this is refused."""
+    """An upload, or a zip to unpack, that would leave less free space than this is refused."""
     keep_uploads_s: float = 24 * 3600.0
     """Uploaded slides are deleted this long after their last job ended."""
+
+    keep_features_bytes: int = 8 * GIB
+    """Features of slides are kept up to this size, the longest unused going first, so that another
+    head on a known slide reads no pixel; 0: none are kept."""
 
     encoder_threads: int = 0
     """Callers of the encoder, one thread each; 0: as many as there are cores."""
     encoder_batch: int = 4
     """Tiles per call; small batches stay in a CPU's caches."""
+    triton_url: str = ""
+    """host:port of the gRPC service of a Triton server; empty: models run in the worker."""
+    triton_transport: Transport = "auto"
+    """How tensors travel: `shm` (shared memory, on one machine), `grpc`, or `auto`: shared memory
+    where it works."""
+    triton_in_flight: int = 0
+    """Requests that a worker keeps in flight; 0: as many as it has cores, and at least four."""
+    triton_timeout_s: float = 30.0
+    """Longest wait for one answer; a request may be sent again."""
+    triton_patience_s: float = 60.0
+    """How long a request is sent again before its job waits for another attempt."""
+    triton_server: str = ""
+    """For `up --triton`: a `tritonserver`, or the folder that nvidia-pytriton was installed to;
+    empty: one on PATH, else the one that `make triton` installs."""
     reader_memory_bytes: int = 4 * GIB
     """Address space of a reader process."""
     reader_cpu_s: int = 3600
@@ -110,8 +132,25 @@ class Settings(BaseSettings):
         return self.data_dir / "uploads"
 
     @property
+    def features(self) -> Path:
+        return self.data_dir / "features"
+
+    @property
     def scratch(self) -> Path:
         return self.data_dir / "scratch"
+
+    @property
+    def triton(self) -> Endpoint | None:
+        """The Triton server to ask; None: models run in the worker."""
+        if not self.triton_url:
+            return None
+        return Endpoint(
+            url=self.triton_url,
+            transport=self.triton_transport,
+            in_flight=self.triton_in_flight or max(available_cores(), FEWEST_IN_FLIGHT),
+            timeout_s=self.triton_timeout_s,
+            patience_s=self.triton_patience_s,
+        )
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for a process of ours."""
@@ -127,5 +166,6 @@ class Settings(BaseSettings):
             memory_bytes=self.reader_memory_bytes,
             cpu_s=self.reader_cpu_s,
             stall_s=self.reader_timeout_s,
+            reserve_bytes=self.disk_reserve_bytes,
         )
         return Reader(limits, self.encoder_batch)

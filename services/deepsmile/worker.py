@@ -21,7 +21,7 @@ from deepsmile.attempt import attempt_next
 from deepsmile.doorbell import TASK, Doorbell, make_celery
 from deepsmile.errors import StoreUnavailable
 from deepsmile.logs import set_up_logs
-from deepsmile.scorer import MakeScorer, OnnxScorer, Scorer
+from deepsmile.scorer import BundleScorer, MakeScorer, Scorer
 from deepsmile.settings import Settings
 from deepsmile.store.claims import forfeit, hand_back
 from deepsmile.store.database import Database
@@ -59,7 +59,7 @@ class ScoreTask(Task):  # type: ignore[misc]  # Celery has no types
             logger.info("rung for job %s, but nobody waits", job_id)
 
 
-def run_worker(settings: Settings, make_scorer: MakeScorer = OnnxScorer) -> int:
+def run_worker(settings: Settings, make_scorer: MakeScorer = BundleScorer) -> int:
     """Work until SIGTERM, finish the job at hand within `drain_s`, and return the exit code."""
     set_up_logs()
     for chatty in CHATTY:

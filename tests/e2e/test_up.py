@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -26,7 +27,7 @@ DEEPSMILE = str(Path(sys.executable).parent / "deepsmile")
 class Up:
     """A running `deepsmile up`."""
 
-    def __init__(self, folder: Path, repository: Path) -> None:
+    def __init__(self, folder: Path, repository: Path, *arguments: str, **changes: Any) -> None:
         self.settings = Settings(
             data_dir=folder / "data",
             model_repository=repository,
@@ -35,13 +36,17 @@ class Up:
             lease_s=3,
             heartbeat_s=1,
             sweep_s=0.5,
+            **changes,
         )
         self.url = f"http://127.0.0.1:{self.settings.port}"
         self.environment = {**os.environ, **self.settings.environment()}
         self.log = folder / "up.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [DEEPSMILE, "up"], env=self.environment, stdout=log, stderr=subprocess.STDOUT
+                [DEEPSMILE, "up", *arguments],
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
 
     @property

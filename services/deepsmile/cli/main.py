@@ -8,6 +8,7 @@ from deepsmile import __version__
 from deepsmile.cli.bench import bench
 from deepsmile.cli.demo import demo
 from deepsmile.cli.doctor import doctor
+from deepsmile.cli.export import export
 from deepsmile.cli.inspect import inspect
 from deepsmile.cli.predict import predict
 from deepsmile.cli.replay import replay
@@ -23,7 +24,7 @@ commands = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (up, predict, score, inspect, bench, replay, doctor, demo):
+for command in (up, predict, score, inspect, bench, replay, export, doctor, demo):
     commands.command()(command)
 
 

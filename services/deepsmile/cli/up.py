@@ -18,6 +18,7 @@ def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for everything.")] = None,
+    triton: Annotated[bool, typer.Option(help="Run the models on a Triton server, too.")] = False,
 ) -> None:
     """Start broker, worker and API here. Ctrl-C finishes the slide at hand, then stops."""
     given = {"host": host, "port": port, "data_dir": data_dir}
@@ -25,7 +26,7 @@ def up(
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _stop(stop))
-    with Stack(Settings(**changes)) as stack:
+    with Stack(Settings(**changes), with_triton=triton) as stack:
         stack.wait_ready(READY_S, stop)
         typer.secho(f"DeepSMILE is ready at {stack.url}. {RESEARCH_USE_ONLY}", fg="green")
         typer.echo(f"Try: deepsmile predict SLIDE --url {stack.url}    Stop: Ctrl-C")

@@ -1,0 +1,178 @@
+"""Config: the `config.pbtxt` of every model, complete, so that a server need guess nothing."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from string import Template
+
+from deepsmile.bundle import Bundle, bundle_names, load_bundle
+from deepsmile.digest import digest_of_file
+from deepsmile.disk import replacing
+from deepsmile.errors import BundleMismatch
+from deepsmile.triton.models import MODEL_FILE, Model, Tensor, models_of
+
+CONFIG_FILE = "config.pbtxt"
+MAX_BATCH = 64
+"""Tiles that a server may put together in one call of the encoder."""
+MAX_DELAY_US = 1000
+"""How long it may wait for more of them; a caller that is alone pays this in full."""
+ENGINE_CACHE = "/tmp/deepsmile-tensorrt"  # noqa: S108 - mount a volume there
+"""Where a server keeps the engines that TensorRT takes minutes to build."""
+
+
+class Target(StrEnum):
+    """What the server will run on."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+    """A GPU where there is one, and a CPU where not."""
+    TENSORRT = "tensorrt"
+
+
+TEMPLATE = Template("""\
+# Written by `deepsmile export --target $target`; export again rather than edit.
+name: "$name"
+backend: "onnxruntime"
+default_model_filename: "$file"
+max_batch_size: $max_batch
+input [
+  $input
+]
+output [
+  $outputs
+]
+instance_group [ { count: 1 kind: $kind } ]
+version_policy { all { } }
+model_warmup [
+  $warmups
+]
+$more
+$parameters
+""")
+
+BATCHING = f"dynamic_batching {{ max_queue_delay_microseconds: {MAX_DELAY_US} }}"
+# No queue policy and no priorities: either makes the batcher sleep for half a second at a time.
+
+TENSORRT = Template("""
+optimization { execution_accelerators { gpu_execution_accelerator [ {
+  name: "tensorrt"
+  parameters { key: "precision_mode" value: "FP32" }
+  parameters { key: "trt_engine_cache_enable" value: "1" }
+  parameters { key: "trt_engine_cache_path" value: "$cache" }
+  parameters { key: "trt_timing_cache_enable" value: "1" }
+  parameters { key: "trt_profile_min_shapes" value: "$input:1x$dims" }
+  parameters { key: "trt_profile_opt_shapes" value: "$input:${batch}x$dims" }
+  parameters { key: "trt_profile_max_shapes" value: "$input:${batch}x$dims" }
+} ] } }""")
+
+
+def digest_parameter(version: str) -> str:
+    """Name of the parameter that says which bytes a version of a model has."""
+    return f"deepsmile.sha256.{version}"
+
+
+def write_configs(repository: Path, target: Target) -> list[Path]:
+    """Write the configuration of every model that a bundle of the repository names.
+
+    Raises:
+        BundleError: a bundle cannot be used, or two want one model in different shapes.
+    """
+    bundles = [load_bundle(repository, name) for name in bundle_names(repository)]
+    texts: dict[str, str] = {}
+    for model in _models(bundles):
+        digests = _digests(repository / model.name)
+        text = config_text(model, digests, target)
+        if texts.setdefault(model.name, text) != text:
+            raise BundleMismatch(
+                f"two bundles want {model.name} in different shapes",
+                hint="Give a model of another shape a name of its own.",
+            )
+    return [_write(repository / name / CONFIG_FILE, text) for name, text in texts.items()]
+
+
+def config_text(model: Model, digests: dict[str, str], target: Target) -> str:
+    """What Triton reads; `digests` are those of all versions there are.
+
+    Heads stay on the CPU: a bag's attention takes milliseconds, less than its way to a GPU.
+    """
+    is_cpu = target is Target.CPU or not model.is_batched
+    kinds = {Target.CPU: "KIND_CPU", Target.GPU: "KIND_AUTO", Target.TENSORRT: "KIND_GPU"}
+    batches = [1]
+    more = BATCHING if model.is_batched else "# No batching: two bags are never one."
+    if model.is_batched and target is Target.TENSORRT:
+        batches = [1, MAX_BATCH]
+        more += _tensorrt(model)
+    return TEMPLATE.substitute(
+        target=target,
+        name=model.name,
+        file=MODEL_FILE,
+        max_batch=MAX_BATCH if model.is_batched else 0,
+        input=_tensor(model.input),
+        outputs=",\n  ".join(map(_tensor, model.outputs)),
+        kind="KIND_CPU" if is_cpu else kinds[target],
+        warmups=",\n  ".join(_warmup(model, batch) for batch in batches),
+        more=more,
+        parameters="\n".join(
+            f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}'
+            for key, value in (_options(is_cpu) | _provenance(digests)).items()
+        ),
+    )
+
+
+def _models(bundles: Iterable[Bundle]) -> Iterable[Model]:
+    return (model for bundle in bundles for model in models_of(bundle))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each version, superseded ones too: they stay served until they are removed."""
+    files = [path for path in folder.glob(f"*/{MODEL_FILE}") if path.parent.name.isdecimal()]
+    by_version = sorted(files, key=lambda path: int(path.parent.name))
+    return {path.parent.name: digest_of_file(path) for path in by_version}
+
+
+def _provenance(digests: dict[str, str]) -> dict[str, str]:
+    return {digest_parameter(version): sha256 for version, sha256 in digests.items()}
+
+
+def _options(is_cpu: bool) -> dict[str, str]:
+    """ONNX Runtime's; as parameters, since as options of an accelerator they are ignored."""
+    options = {
+        "intra_op_thread_count": "0",
+        # Spinning threads would take the cores from the readers of slides.
+        "session.intra_op.allow_spinning": "0",
+    }
+    # 1: heuristic. Exhaustive search takes over half a second for every new size of a batch.
+    return options if is_cpu else options | {"cudnn_conv_algo_search": "1"}
+
+
+def _tensor(tensor: Tensor) -> str:
+    return (
+        f'{{ name: "{tensor.name}" data_type: TYPE_{tensor.type} dims: [ {_list(tensor.dims)} ] }}'
+    )
+
+
+def _warmup(model: Model, batch: int) -> str:
+    """Loading fails unless the graph takes and gives what is promised here."""
+    tensor = model.input
+    dims = tensor.dims if model.is_batched else model.shape(tensor, 2)
+    return (
+        f'{{ name: "{batch}" batch_size: {batch} inputs {{ key: "{tensor.name}" value '
+        f"{{ data_type: TYPE_{tensor.type} dims: [ {_list(dims)} ] zero_data: true }} }} }}"
+    )
+
+
+def _tensorrt(model: Model) -> str:
+    dims = "x".join(map(str, model.input.dims))
+    return TENSORRT.substitute(
+        cache=ENGINE_CACHE, input=model.input.name, dims=dims, batch=MAX_BATCH
+    )
+
+
+def _list(dims: tuple[int, ...]) -> str:
+    return ", ".join(map(str, dims))
+
+
+def _write(path: Path, text: str) -> Path:
+    with replacing(path) as file:
+        file.write(text.encode())
+    return path

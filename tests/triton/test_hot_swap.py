@@ -1,0 +1,124 @@
+"""Hot swap: a new version of a bundle is published while slides are scored with the former one."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tritonclient import grpc
+
+from deepsmile.attempt import attempt_next
+from deepsmile.backends.onnx import OnnxBackend
+from deepsmile.bundle import Bundle, load_bundle, load_superseded, write_bundle
+from deepsmile.digest import digest_of_file
+from deepsmile.pipeline import SlideSource, score_slide
+from deepsmile.reading import Reader
+from deepsmile.report import Report, Scored, differences
+from deepsmile.scorer import BundleScorer, Work
+from deepsmile.settings import Settings
+from deepsmile.stages import Progress
+from deepsmile.store.database import Database
+from deepsmile.store.jobs import get_job, get_report
+from deepsmile.triton.config import Target, write_configs
+from deepsmile.triton.server import TritonServer
+from deepsmile.uploads import upload_path
+from deepsmile.wire import JobState
+from tests.jobs import accept
+from tests.triton.test_proof import scale
+
+pytestmark = pytest.mark.slow
+
+
+def publish_second_version(repository: Path) -> Bundle:
+    """Models first, then the configuration, and last the bundle that sends requests their way."""
+    content: dict[str, Any] = json.loads((repository / "tiny.bundle.json").read_text())
+    del content["digest"]
+    files = {"tiny.card.md": content["files"]["tiny.card.md"]}
+    changes = (("tiny_encoder", "scale", 0.8), ("tiny_head", "weights", 3.0))
+    for model, constant, factor in changes:
+        partial = repository / f"{model}.partial"
+        partial.mkdir()
+        shutil.copy(repository / model / "1" / "model.onnx", partial)
+        scale(partial / "model.onnx", constant, factor)
+        files[f"{model}/2/model.onnx"] = digest_of_file(partial / "model.onnx")
+        partial.rename(repository / model / "2")
+    write_configs(repository, Target.GPU)
+    content["contract"]["features"]["encoder"]["sha256"] = files["tiny_encoder/2/model.onnx"]
+    content["contract"]["heads"][0]["sha256"] = files["tiny_head/2/model.onnx"]
+    return write_bundle(repository, {**content, "version": "2", "files": files})
+
+
+def versions_ready(url: str) -> set[str]:
+    client = grpc.InferenceServerClient(url)
+    listed = client.get_model_repository_index().models
+    client.close()
+    return {model.version for model in listed if model.state == "READY"}
+
+
+def probability(report: Report) -> float:
+    (scored,) = report.heads
+    assert isinstance(scored, Scored)
+    return scored.probability_raw
+
+
+@pytest.fixture
+def settings(own: TritonServer, served: Path, tmp_path: Path) -> Settings:
+    return Settings(
+        data_dir=tmp_path / "data",
+        model_repository=served,
+        triton_url=own.url,
+        triton_timeout_s=5,
+        triton_patience_s=30,
+        retry_pause_s=0,
+    )
+
+
+def test_every_job_is_scored_with_the_bundle_it_was_accepted_for(
+    settings: Settings, database: Database, reader: Reader, big_slide: Path
+) -> None:
+    """The first slide takes long enough for the server to load the new version meanwhile."""
+    repository = settings.model_repository
+    first = load_bundle(repository, "tiny")
+    settings.uploads.mkdir(parents=True)
+
+    def accepted(bundle: Bundle) -> str:
+        slide = {"slide_sha256": digest_of_file(big_slide), "identity": uuid4().hex}
+        job = accept(database, bundle_digest=bundle.digest, fresh=True, **slide)
+        shutil.copy(big_slide, upload_path(settings.uploads, job.id))
+        return job.id
+
+    scorer, published = BundleScorer(settings), []
+
+    def publishing(work: Work, progress: Progress) -> Report:
+        """Score, and publish in the middle of the first slide."""
+
+        def heard(stage: str, done: int, total: int) -> None:
+            if stage == "encoding" and done > 0:
+                published[:] = published or [publish_second_version(repository)]
+                time.sleep(0.5)
+            progress(stage, done, total)
+
+        return scorer(work, heard)
+
+    jobs = [(accepted(first), first) for _ in range(2)]
+    attempt_next("w", database, publishing, settings)
+    assert versions_ready(settings.triton_url) == {"1", "2"}
+    (second,) = published
+    jobs += [(accepted(bundle), bundle) for bundle in (second, first, second)]
+    for _ in jobs[1:]:
+        attempt_next("w", database, scorer, settings)
+    source = SlideSource(big_slide)
+    expected = {
+        bundle.digest: score_slide(source, bundle, OnnxBackend(bundle, 1), reader)
+        for bundle in (load_superseded(repository, "tiny", first.digest), second)
+    }
+    for job_id, bundle in jobs:
+        job = get_job(database, job_id)
+        assert (job.state, job.attempt, job.losses) == (JobState.COMPLETED, 1, 0)
+        report = Report.model_validate_json(get_report(database, job_id) or "")
+        assert differences(expected[bundle.digest], report) == []
+        assert report.run.backend.startswith("triton")
+    assert len({probability(report) for report in expected.values()}) == 2
