@@ -109,8 +109,9 @@ def test_a_difference_is_named_by_its_path() -> None:
     assert found == [
         "heads[0].label: 'deficient' != 'proficient'",
         "heads[0].probability: 0.55 != 0.56",
-        "tiles.tissue_mm2: 0.459 != 0.393",
         "tiles.kept: 7 != 6",
+        "tiles.tissue_mm2: 0.459 != 0.393",
+        "tiles.used: 7 != 6",
     ]
 
 
