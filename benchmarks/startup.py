@@ -1,6 +1,6 @@
 """Cold starts: `import deepsmile`, the first tile of a slide, `deepsmile up`.
 
-    python -m benchmarks.startup SLIDE [--rounds 5]
+    python -m benchmarks.startup [SLIDE] [--rounds 5]
 
 Each in a fresh process, from its launch. Goals: import under 0.3 s without torch, first tile
 within 1 s, ready under 5 s. Beside them the same interpreter that imports nothing.
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.slides import benchmark_slide
 from tests.making import make_bundle
 from tests.service import free_port
 
@@ -52,20 +53,26 @@ def seconds(arguments: list[str], environment: dict[str, str], word: str) -> flo
     return took
 
 
+def first_tile(slide: Path, environment: dict[str, str]) -> float:
+    """Seconds from the launch of an interpreter to the first tiles of a slide."""
+    command = [sys.executable, "-uc", FIRST_TILE, str(slide.absolute())]
+    return seconds(command, environment, "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("slide", type=Path)
+    parser.add_argument("slide", type=Path, nargs="?", help="one of yours; else one is painted")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    path = options.slide or benchmark_slide()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_bundle(folder)
         ours = {"MODEL_REPOSITORY": name, "DEFAULT_BUNDLE": "tiny", "DATA_DIR": f"{name}/data"}
         environment = os.environ | {f"DEEPSMILE_{key}": value for key, value in ours.items()}
 
-        def python(code: str, *arguments: str) -> Callable[[], float]:
-            command = [sys.executable, "-uc", code, *arguments]
-            return lambda: seconds(command, environment, "")
+        def python(code: str) -> Callable[[], float]:
+            return lambda: seconds([sys.executable, "-uc", code], environment, "")
 
         def up() -> float:
             deepsmile = str(Path(sys.executable).parent / "deepsmile")
@@ -74,7 +81,7 @@ def main() -> None:
         claims = {
             "an interpreter alone": python("print(1)"),
             "import deepsmile": python("import deepsmile, sys; print('torch' in sys.modules)"),
-            "first tile": python(FIRST_TILE, str(options.slide.absolute())),
+            "first tile": lambda: first_tile(path, environment),
             "deepsmile up, ready": up,
         }
         for claim, measure in claims.items():

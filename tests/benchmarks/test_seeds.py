@@ -1,0 +1,83 @@
+"""A small seed of each benchmark: it runs, and a claim that is lost by far is noticed.
+
+The others have theirs where their subject is tested: queue_faults in tests/e2e, upload in
+tests/api/test_uploads.py, slides in tests/training.
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import encoding, precision, reading, road, startup
+from benchmarks.inputs import GMAC, reader_for, throwaway_bundle
+from deepsmile.backends.onnx import OnnxBackend, available_cores
+from deepsmile.bundle import Bundle
+from tests.making import make_bundle, tissue_image, write_tiff
+
+pytestmark = pytest.mark.slow
+
+ARCHITECTURE = "shufflenet_v2_x1_0"
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 tiles of 256 um that fall on the JPEG tiles of a level of 1 um per px."""
+    image = tissue_image(5120, 5120, tissue=0.9)
+    return write_tiff(tmp_path_factory.mktemp("slide") / "slide.tif", image)
+
+
+@pytest.fixture(scope="module")
+def timing_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return throwaway_bundle(tmp_path_factory.mktemp("models"), ARCHITECTURE, 256.0)
+
+
+@pytest.mark.parametrize("size_um", reading.GRIDS_UM.values(), ids=reading.GRIDS_UM)
+def test_reading_takes_less_than_openslide_for_the_same_tiles(
+    slide: Path, tmp_path: Path, size_um: float
+) -> None:
+    plan, kept, cpu_s, _ = reading.ours(slide, size_um, tmp_path)
+    their_kept, their_cpu_s = reading.theirs(slide, plan, size_um)
+    assert kept == pytest.approx(their_kept, abs=0.02 * kept)
+    assert cpu_s < 0.7 * their_cpu_s
+
+
+def test_the_encoder_comes_near_the_machine_s_own_multiplication(timing_bundle: Bundle) -> None:
+    threads = available_cores()
+    backend = OnnxBackend(timing_bundle, threads)
+    tiles = np.zeros((encoding.BATCH, 224, 224, 3), np.uint8)
+    side = np.ones((encoding.SIDE, encoding.SIDE), np.float32)
+    sgemm = encoding.rate(lambda: side @ side, 2 * encoding.SIDE**3 / 1e9, threads)
+    gflop = 2 * GMAC[ARCHITECTURE] * encoding.BATCH
+    assert encoding.rate(partial(backend.encode, tiles), gflop, threads) > 0.2 * sgemm
+
+
+def test_the_road_comes_near_its_floors(slide: Path, timing_bundle: Bundle, tmp_path: Path) -> None:
+    reader, backend = reader_for(tmp_path), OnnxBackend(timing_bundle, available_cores())
+    parts = road.floors(slide, timing_bundle, backend, reader)
+    reading_s = road.reading_alone(slide, timing_bundle, reader)
+    assert 30 < parts["tiles"] <= 100
+    line = road.compare(slide, timing_bundle, reader, rounds=1, goal=1.15)
+    reader.close()
+    assert float(line.split(" x the floors")[0].rsplit(" ", 1)[1]) < 3
+    assert 0 < reading_s < 10
+
+
+def test_a_cold_run_stays_small(slide: Path, timing_bundle: Bundle, tmp_path: Path) -> None:
+    line = road.cold_run(slide, timing_bundle.root, timing_bundle, tmp_path)
+    assert 50 < int(line.split(" MB PSS")[0].rsplit(" ", 1)[1]) < 500
+
+
+def test_the_first_tile_comes_soon(slide: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path)
+    ours = {"MODEL_REPOSITORY": tmp_path, "DEFAULT_BUNDLE": "tiny", "DATA_DIR": tmp_path / "data"}
+    environment = os.environ | {f"DEEPSMILE_{key}": str(value) for key, value in ours.items()}
+    assert startup.first_tile(slide, environment) < 5
+
+
+def test_precision_compares_both_on_the_same_tiles(slide: Path, tmp_path: Path) -> None:
+    tiles = precision.tissue_tiles(slide, tmp_path)
+    assert tiles.shape[1:] == (224, 224, 3)
+    assert len(tiles) > 30
