@@ -44,18 +44,18 @@ class Encoder(nn.Module):
         return features
 
 
-def throwaway_bundle(root: Path, architecture: str, size_um: float) -> Bundle:
+def throwaway_bundle(root: Path, architecture: str, size_um: float, members: int = 1) -> Bundle:
     """A bundle with random weights, exported once per folder: right cost, no meaning."""
-    name = f"{architecture}-{size_um:g}"
+    name = f"{architecture}-{size_um:g}-{members}"
     if (root / f"{name}{SUFFIX}").exists():
         return load_bundle(root, name)
     dim = ARCHITECTURES[architecture]
     encoder, head = (
         root / f"{architecture}/1/model.onnx",
-        root / f"{architecture}_head/1/model.onnx",
+        root / f"{architecture}_head_{members}/1/model.onnx",
     )
+    torch.manual_seed(0)
     if not encoder.exists():
-        torch.manual_seed(0)
         export_onnx(
             Encoder(architecture),
             torch.zeros(EXAMPLE_TILES, 224, 224, 3, dtype=torch.uint8),
@@ -64,8 +64,9 @@ def throwaway_bundle(root: Path, architecture: str, size_um: float) -> Bundle:
             output_names=["features"],
             dynamic={0: "batch"},
         )
+    if not head.exists():
         export_onnx(
-            Ensemble([VarMIL(dim)]),
+            Ensemble([VarMIL(dim) for _ in range(members)]),
             torch.zeros(EXAMPLE_TILES, dim),
             head,
             input_name="features",
@@ -80,7 +81,7 @@ def throwaway_bundle(root: Path, architecture: str, size_um: float) -> Bundle:
         "sha256": digest_of_file(encoder),
         "feature_dim": dim,
     }
-    contract = {"features": features, "heads": [_head(digest_of_file(head))]}
+    contract = {"features": features, "heads": [_head(digest_of_file(head), members)]}
     files = {p.relative_to(root).as_posix(): digest_of_file(p) for p in (encoder, head, card)}
     return write_bundle(
         root,
@@ -97,11 +98,11 @@ def throwaway_bundle(root: Path, architecture: str, size_um: float) -> Bundle:
     )
 
 
-def _head(sha256: str) -> dict[str, object]:
+def _head(sha256: str, members: int) -> dict[str, object]:
     return {
         "name": "timing",
         "sha256": sha256,
-        "members": 1,
+        "members": members,
         "negative": "no",
         "positive": "yes",
         "min_tiles": 1,

@@ -30,9 +30,9 @@ class PaintedSlide:
     spec: SlideSpec
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Small tensors are slower on several threads than on one."""
+    """Small tensors are slower on several threads than on one; the smoke run leaves two."""
     torch.set_num_threads(1)
 
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from deepsmile.backends.onnx import OnnxBackend, OnnxEncoder
 from deepsmile.bag import load_bag
-from deepsmile.bundle import load_bundle
+from deepsmile.bundle import Bundle, load_bundle
 from deepsmile.pipeline import SlideSource, extract, score_slide
 from deepsmile.reading import Reader
 from deepsmile.report import Scored
@@ -62,12 +63,17 @@ def test_provenance_tells_how_to_make_it_again(smoke: SmokeRun) -> None:
     assert smoke.bundle.digest in smoke.output
 
 
+def make_again(smoke: SmokeRun, work: Path, out: Path) -> Bundle:
+    """The smoke run's bundle once more, with its threads."""
+    plan = DemoPlan(seed=7).smoke()
+    torch.set_num_threads(plan.threads)
+    shop = Workshop(work, lambda what, total: lambda: None)
+    return make_demo_bundle(plan, smoke.bundle.file.provenance["command"], out, shop)
+
+
 def test_the_same_seed_gives_the_same_digest(smoke: SmokeRun, tmp_path: Path) -> None:
     """From nothing, in another folder: slides, encoder, heads, thresholds, figures, card."""
-    plan = DemoPlan(seed=7).smoke()
-    shop = Workshop(tmp_path / "work", lambda what, total: lambda: None)
-    command = smoke.bundle.file.provenance["command"]
-    again = make_demo_bundle(plan, command, tmp_path / "repository", shop)
+    again = make_again(smoke, tmp_path / "work", tmp_path / "repository")
     assert again.file.files == smoke.bundle.file.files
     assert again.digest == smoke.bundle.digest
 
@@ -77,9 +83,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(smoke: SmokeRun, tmp_path: 
     kept = sorted(p for p in smoke.work.rglob("*") if p.suffix in {".svs", ".tif", ".npz"})
     encoder = next((smoke.work / "encoders").glob("*/model.onnx"))
     before = [p.stat().st_mtime_ns for p in (*kept, encoder)]
-    shop = Workshop(smoke.work, lambda what, total: lambda: None)
-    command = smoke.bundle.file.provenance["command"]
-    again = make_demo_bundle(DemoPlan(seed=7).smoke(), command, tmp_path, shop)
+    again = make_again(smoke, smoke.work, tmp_path)
     assert len(kept) == 1 + 12 + 12
     assert [p.stat().st_mtime_ns for p in (*kept, encoder)] == before
     assert again.digest == smoke.bundle.digest
