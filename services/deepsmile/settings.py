@@ -19,7 +19,7 @@ from deepsmile.triton.connection import Endpoint, Transport
 GIB = 1 << 30
 MAX_SOCKET_PATH = 100
 """Unix sockets have names of at most 107 bytes."""
-FEWEST_IN_FLIGHT = 4
+FEWEST_IN_FLIGHT = 8
 """While the server computes one batch it must have the next."""
 
 
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     """How tensors travel: `shm` (shared memory, on one machine), `grpc`, or `auto`: shared memory
     where it works."""
     triton_in_flight: int = 0
-    """Requests that a worker keeps in flight; 0: as many as it has cores, and at least four."""
+    """Requests that a worker keeps in flight; 0: as many as it has cores, and at least eight."""
     triton_timeout_s: float = 30.0
     """Longest wait for one answer; a request may be sent again."""
     triton_patience_s: float = 60.0

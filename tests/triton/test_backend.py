@@ -112,7 +112,7 @@ def test_more_callers_than_requests_in_flight_get_each_their_own(
 def test_it_gives_its_shared_memory_back(triton: TritonServer, bundle: Bundle) -> None:
     before = regions()
     with TritonBackend(bundle, endpoint(triton, "shm")) as remote:
-        remote.encode(tiles(2))
+        remote.encode(tiles(1))
         remote.encode(tiles(20))  # outgrows the first region
         assert len(regions() - before) == 1
         assert len(regions_of(triton)) == 2

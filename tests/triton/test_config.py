@@ -72,7 +72,7 @@ def test_targets_differ_in_where_the_encoder_runs(
     write_configs(repository, Target(target))
     config = read(repository, "tiny_encoder")
     groups = [(group.count, group.kind) for group in config.instance_group]
-    assert groups == [(1, model_config_pb2.ModelInstanceGroup.Kind.Value(kind))]
+    assert groups == [(2, model_config_pb2.ModelInstanceGroup.Kind.Value(kind))]
     used = config.optimization.execution_accelerators.gpu_execution_accelerator
     assert [accelerator.name for accelerator in used] == accelerators
     assert ("cudnn_conv_algo_search" in parameters(config)) is (target != "cpu")

@@ -9,6 +9,7 @@ import pytest
 
 from deepsmile.client import Client
 from deepsmile.report import Report, differences
+from deepsmile.triton.config import INSTANCES
 from deepsmile.triton.install import Installation
 from deepsmile.triton.server import PREFIX
 from tests.e2e.test_up import Up, is_alive
@@ -58,11 +59,12 @@ def test_it_scores_survives_the_death_of_its_parts_and_leaves_nothing(
     assert differences(here, there) == []
     assert there.run.backend == "triton 2.51.0 over shared memory"
 
-    (stub,) = processes(up, "tiny_encoder/")
+    stub, *others = processes(up, "tiny_encoder/")
+    assert len(others) == INSTANCES - 1
     stub.kill()
     assert differences(here, predict(up, slide_path)) == []
 
-    wait_until(lambda: processes(up, "tiny_encoder/") not in ([], [stub]), 20)
+    wait_until(lambda: len(set(processes(up, "tiny_encoder/")) - {*others}) == INSTANCES, 30)
     (server,) = processes(up, "bin/tritonserver")
     server.kill()
     assert differences(here, predict(up, slide_path)) == []

@@ -14,6 +14,8 @@ from deepsmile.triton.models import MODEL_FILE, Model, Tensor, models_of
 CONFIG_FILE = "config.pbtxt"
 MAX_BATCH = 64
 """Tiles that a server may put together in one call of the encoder."""
+INSTANCES = 2
+"""Of an encoder: one computes while the other hands over its tensors."""
 MAX_DELAY_US = 1000
 """How long it may wait for more of them; a caller that is alone pays this in full."""
 ENGINE_CACHE = "/tmp/deepsmile-tensorrt"  # noqa: S108 - mount a volume there
@@ -41,7 +43,7 @@ input [
 output [
   $outputs
 ]
-instance_group [ { count: 1 kind: $kind } ]
+instance_group [ { count: $count kind: $kind } ]
 version_policy { all { } }
 model_warmup [
   $warmups
@@ -109,6 +111,7 @@ def config_text(model: Model, digests: dict[str, str], target: Target) -> str:
         max_batch=MAX_BATCH if model.is_batched else 0,
         input=_tensor(model.input),
         outputs=",\n  ".join(map(_tensor, model.outputs)),
+        count=INSTANCES if model.is_batched else 1,
         kind="KIND_CPU" if is_cpu else kinds[target],
         warmups=",\n  ".join(_warmup(model, batch) for batch in batches),
         more=more,

@@ -8,6 +8,9 @@ from deepsmile.errors import InferenceUnavailable
 from deepsmile.triton.connection import tritonclient_grpc
 from deepsmile.triton.models import NUMPY_TYPES
 
+ASKED = 4
+"""Times that each model is asked, since one of its instances may be dead and the others not."""
+
 
 def silent_models(url: str, timeout_s: float) -> dict[str, str]:
     """The models that are said to be ready and do not answer, with what came instead.
@@ -22,7 +25,8 @@ def silent_models(url: str, timeout_s: float) -> dict[str, str]:
         listed = client.get_model_repository_index(client_timeout=timeout_s).models
         for model in (model for model in listed if model.state == "READY"):
             try:
-                _ask(client, grpc, model, timeout_s)
+                for _ in range(ASKED):
+                    _ask(client, grpc, model, timeout_s)
             except grpc.InferenceServerException as error:
                 silent[f"{model.name} version {model.version}"] = error.message()
     except grpc.InferenceServerException as error:

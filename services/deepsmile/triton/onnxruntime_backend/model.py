@@ -2,12 +2,13 @@
 
 It runs inside Triton's Python stub, not inside DeepSMILE, and serves the same repository. Of a
 model's configuration it heeds `max_batch_size`, `input`, `output`, `instance_group` and the
-parameters `intra_op_thread_count`, `cudnn_conv_algo_search` and `session.*`. On a CPU, requests
-that come together run side by side, one thread each, unless a number of threads is given.
+parameters `intra_op_thread_count`, `cudnn_conv_algo_search` and `session.*`. On a CPU, what comes
+together is cut into small equal parts, one thread each, unless a number of threads is given.
 """
 
 import ctypes
 import json
+import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ import triton_python_backend_utils as triton
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+PART = 4
+"""Tiles that a thread takes at a time: more of them fall out of a CPU's caches."""
 CUDNN_SEARCHES = {"0": "EXHAUSTIVE", "1": "HEURISTIC", "2": "DEFAULT"}
 
 _forget_destructor = ctypes.pythonapi.PyCapsule_SetDestructor
@@ -57,10 +60,9 @@ class TritonPythonModel:
         on_gpu = args["model_instance_kind"] == "GPU"
         self._is_batched = config["max_batch_size"] > 0
         # Callers with a thread each beat one call with all threads, by 1.2 to 1.35 times.
-        self._side_by_side = None
+        self._callers, self._pool = 1, ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         if self._is_batched and not on_gpu and threads == 0:
-            threads = 1
-            self._side_by_side = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+            threads, self._callers = 1, len(os.sched_getaffinity(0))
         path = Path(args["model_repository"], args["model_version"], "model.onnx")
         self._session = onnxruntime.InferenceSession(
             path,
@@ -76,12 +78,8 @@ class TritonPythonModel:
             {n: received(triton.get_input_tensor_by_name(r, n)) for n in self._inputs}
             for r in requests
         ]
-        if self._side_by_side is not None:
-            answers = list(self._side_by_side.map(self._run, feeds))
-        elif self._is_batched:
-            answers = self._run_together(feeds)
-        else:
-            answers = [self._run(feed) for feed in feeds]
+        batched = self._is_batched
+        answers = self._run_together(feeds) if batched else [self._run(feed) for feed in feeds]
         return [
             triton.InferenceResponse(
                 [sent(name, answer[name]) for name in request.requested_output_names()]
@@ -92,9 +90,21 @@ class TritonPythonModel:
     def _run(self, feed: dict[str, Array]) -> dict[str, Array]:
         return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
 
+    def _run_in_parts(self, feed: dict[str, Array]) -> dict[str, Array]:
+        """As many equal parts as keep every caller busy to the end; one for a single caller."""
+        tiles = len(feed[self._inputs[0]])
+        if self._callers == 1:
+            return self._run(feed)
+        rounds = math.ceil(tiles / (self._callers * PART))
+        cuts = np.arange(0, tiles, math.ceil(tiles / (self._callers * rounds)))[1:]
+        split = {n: np.split(array, cuts) for n, array in feed.items()}
+        parts = [{n: split[n][i] for n in self._inputs} for i in range(len(cuts) + 1)]
+        answers = list(self._pool.map(self._run, parts))
+        return {n: np.concatenate([answer[n] for answer in answers]) for n in self._outputs}
+
     def _run_together(self, feeds: list[dict[str, Array]]) -> list[dict[str, Array]]:
         sizes = [len(feed[self._inputs[0]]) for feed in feeds]
-        whole = self._run({n: np.concatenate([f[n] for f in feeds]) for n in self._inputs})
+        whole = self._run_in_parts({n: np.concatenate([f[n] for f in feeds]) for n in self._inputs})
         parts = {n: np.split(array, np.cumsum(sizes)[:-1]) for n, array in whole.items()}
         return [{n: parts[n][i] for n in self._outputs} for i in range(len(feeds))]
 
