@@ -37,8 +37,7 @@ class BundleScorer:
     """Scores in this process, or on a Triton server; the models of the last bundle stay at hand."""
 
     def __init__(self, settings: Settings) -> None:
-        self._threads = settings.encoder_threads or available_cores()
-        self._triton = settings.triton
+        self._settings = settings
         self._shelf, self._reader = Shelf(settings.model_repository), settings.reader
         self._kept = KeptFeatures(settings.features, settings.keep_features_bytes)
         self._backend: tuple[str, AbstractContextManager[Backend]] | None = None
@@ -66,10 +65,13 @@ class BundleScorer:
         """A backend to enter for each slide."""
         if self._backend is None or self._backend[0] != bundle.digest:
             self._backend = None  # free the old models before the new ones are loaded
-            self._backend = (bundle.digest, self._make_backend(bundle))
+            self._backend = (bundle.digest, make_backend(bundle, self._settings))
         return self._backend[1]
 
-    def _make_backend(self, bundle: Bundle) -> AbstractContextManager[Backend]:
-        if self._triton is None:
-            return nullcontext(OnnxBackend(bundle, self._threads))
-        return TritonBackend(bundle, self._triton)
+
+def make_backend(bundle: Bundle, settings: Settings) -> AbstractContextManager[Backend]:
+    """The backend that the settings ask for, to enter for each slide."""
+    if settings.triton is None:
+        threads = settings.encoder_threads or available_cores()
+        return nullcontext(OnnxBackend(bundle, threads))
+    return TritonBackend(bundle, settings.triton)

@@ -6,11 +6,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deepsmile.backends.onnx import OnnxBackend, available_cores
 from deepsmile.bench import Timings, advice, measure
 from deepsmile.bundle import load_bundle
 from deepsmile.cli.options import BundleName, RequestedMpp, SlidePath
 from deepsmile.pipeline import SlideSource
+from deepsmile.scorer import make_backend
 from deepsmile.settings import Settings
 
 
@@ -19,8 +19,11 @@ def bench(slide: SlidePath, bundle: BundleName = None, mpp: RequestedMpp = None)
     settings = Settings()
     console = Console()
     loaded = load_bundle(settings.model_repository, bundle or settings.default_bundle)
-    backend = OnnxBackend(loaded, settings.encoder_threads or available_cores())
-    with closing(settings.reader) as reader, console.status("timing ..."):
+    with (
+        closing(settings.reader) as reader,
+        make_backend(loaded, settings) as backend,
+        console.status("timing ..."),
+    ):
         reader.start()
         timings = measure(SlideSource(slide, mpp=mpp), loaded, backend, reader)
     console.print(_table(timings), f"{backend.name}, {backend.concurrency} calls at once")
