@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import encoding, precision, reading, road, startup
+from benchmarks import encoding, precision, reading, road, serving, startup
 from benchmarks.inputs import GMAC, reader_for, throwaway_bundle
 from deepsmile.backends.onnx import OnnxBackend, available_cores
 from deepsmile.bundle import Bundle
+from deepsmile.errors import BackendMissing
+from deepsmile.triton.install import find_triton
 from tests.making import make_bundle, tissue_image, write_tiff
 
 pytestmark = pytest.mark.slow
@@ -81,3 +83,27 @@ def test_precision_compares_both_on_the_same_tiles(slide: Path, tmp_path: Path) 
     tiles = precision.tissue_tiles(slide, tmp_path)
     assert tiles.shape[1:] == (224, 224, 3)
     assert len(tiles) > 30
+
+
+def test_a_second_head_on_a_known_slide_costs_next_to_nothing(
+    slide: Path, timing_bundle: Bundle, tmp_path: Path
+) -> None:
+    other = throwaway_bundle(timing_bundle.root, ARCHITECTURE, 256.0, members=3)
+    line = serving.second_head(slide, timing_bundle, other, tmp_path)
+    assert float(line.split("slide: ")[1].split(" ")[0]) < 0.2
+
+
+def test_the_encoder_behind_triton_comes_near_the_one_in_process(
+    timing_bundle: Bundle, tmp_path: Path
+) -> None:
+    try:
+        find_triton()
+    except BackendMissing as error:
+        pytest.skip(f"{error.detail}: {error.hint}")
+    with serving.triton_with(timing_bundle, tmp_path) as server:
+        lines = list(serving.transports(timing_bundle, server.url, rounds=1))
+    assert [line.split(":")[0] for line in lines] == [
+        "encoder over shared memory",
+        "encoder over gRPC",
+    ]
+    assert min(float(line.split(": ")[1].split(" ")[0]) for line in lines) > 0.2
