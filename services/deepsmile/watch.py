@@ -5,9 +5,10 @@ Clients of brokers have fallen silent after lost connections, alive to every oth
 
 from sqlalchemy import exists, func, select
 
+from deepsmile.store.changes import is_due
 from deepsmile.store.database import Database
 from deepsmile.store.schema import JOBS
-from deepsmile.wire import RUNNING, JobState
+from deepsmile.wire import RUNNING
 
 
 class Watch:
@@ -33,11 +34,7 @@ class Watch:
 
     def _look(self, now: float) -> tuple[float | None, bool, bool]:
         mine = JOBS.c.worker == self._worker
-        waiting = (
-            (JOBS.c.state == JobState.ACCEPTED)
-            & JOBS.c.announced_at.is_not(None)
-            & (func.coalesce(JOBS.c.not_before, 0.0) <= now)
-        )
+        waiting = is_due(now) & JOBS.c.announced_at.is_not(None)
         question = select(
             select(func.max(JOBS.c.started_at)).where(mine).scalar_subquery(),
             exists().where(waiting),

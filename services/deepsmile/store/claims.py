@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, delete, select, update
 
+from deepsmile.store.changes import WAITING, change_jobs, ended, is_due
 from deepsmile.store.database import Database
 from deepsmile.store.jobs import find_answered
 from deepsmile.store.rows import JOB_COLUMNS, StoredJob, job_of, record
@@ -62,7 +63,7 @@ def claim_next(database: Database, worker: str, now: float, lease_s: float) -> S
     """
     first = (
         select(JOBS.c.seq)
-        .where(JOBS.c.state == JobState.ACCEPTED, func.coalesce(JOBS.c.not_before, 0.0) <= now)
+        .where(is_due(now))
         .order_by(JOBS.c.seq)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -133,14 +134,10 @@ def finish(database: Database, job: StoredJob, outcome: Outcome, now: float) -> 
         update(JOBS)
         .where(_fence(job))
         .values(
-            state=outcome.state,
-            error=outcome.fault.model_dump_json() if outcome.fault else None,
+            **ended(outcome.state, outcome.fault, now),
             report=outcome.report,
             tiles=outcome.tiles,
             seconds=outcome.seconds,
-            finished_at=now,
-            lease_until=None,
-            dedupe_key=None,
         )
     )
     with database.write() as connection:
@@ -165,10 +162,7 @@ def hand_back(database: Database, worker: str, now: float) -> list[str]:
     held = and_(JOBS.c.worker == worker, JOBS.c.state.in_(RUNNING))
     back = update(JOBS).where(held).values(**WAITING)
     with database.write() as connection:
-        rows = connection.execute(back.returning(*JOB_COLUMNS)).mappings().all()
-        for row in rows:
-            record(connection, job_of(row), now)
-    return [row["id"] for row in rows]
+        return [job.id for job in change_jobs(connection, back, now)]
 
 
 def forfeit(database: Database, worker: str) -> None:
@@ -176,16 +170,6 @@ def forfeit(database: Database, worker: str) -> None:
     dead = and_(JOBS.c.worker == worker, JOBS.c.state.in_(RUNNING))
     with database.write() as connection:
         connection.execute(update(JOBS).where(dead).values(lease_until=0.0))
-
-
-WAITING = {
-    "state": JobState.ACCEPTED,
-    "stage_done": 0,
-    "stage_total": 0,
-    "lease_until": None,
-    "announced_at": None,
-}
-"""Columns of a job that waits for a worker again, and for the doorbell."""
 
 
 def _fence(job: StoredJob) -> ColumnElement[bool]:

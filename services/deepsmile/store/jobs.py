@@ -7,6 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from deepsmile.digest import digest_of
 from deepsmile.errors import IdempotencyConflict, JobCanceled, JobFinished, JobNotFound
+from deepsmile.store.changes import change_jobs, ended
 from deepsmile.store.database import Database
 from deepsmile.store.rows import (
     EVENT_COLUMNS,
@@ -195,19 +196,10 @@ def cancel_job(database: Database, job_id: str, now: float) -> StoredJob:
     this = JOBS.c.id == job_id
     fault = Fault.of(JobCanceled("canceled before it started"))
     waiting = update(JOBS).where(this, JOBS.c.state == JobState.ACCEPTED)
-    cancel = waiting.values(
-        state=JobState.CANCELED,
-        cancel_requested=True,
-        finished_at=now,
-        dedupe_key=None,
-        error=fault.model_dump_json(),
-    )
+    cancel = waiting.values(**ended(JobState.CANCELED, fault, now), cancel_requested=True)
     running = update(JOBS).where(this, JOBS.c.state.in_(RUNNING))
     with database.write() as connection:
-        row = connection.execute(cancel.returning(*JOB_COLUMNS)).mappings().first()
-        if row:
-            record(connection, job_of(row), now)
-        else:
+        if not change_jobs(connection, cancel, now):
             connection.execute(running.values(cancel_requested=True))
     job = get_job(database, job_id)
     if job.state in ENDED and job.state != JobState.CANCELED:

@@ -7,9 +7,10 @@ from math import inf
 from sqlalchemy import ColumnElement, and_, func, select, update
 
 from deepsmile.errors import JobAbandoned, JobCanceled
-from deepsmile.store.claims import WAITING, Retries
+from deepsmile.store.changes import WAITING, change_jobs, ended, is_due
+from deepsmile.store.claims import Retries
 from deepsmile.store.database import Database
-from deepsmile.store.rows import JOB_COLUMNS, StoredJob, job_of, record
+from deepsmile.store.rows import StoredJob
 from deepsmile.store.schema import JOBS
 from deepsmile.wire import RUNNING, Fault, JobState
 
@@ -26,29 +27,12 @@ def expire_leases(database: Database, now: float, retries: Retries) -> list[Stor
     canceled = Fault.of(JobCanceled("canceled; its worker was lost on the way"))
     abandoned = Fault.of(JobAbandoned(f"{attempts} attempts lost their worker"))
     steps = (
-        lost.where(JOBS.c.cancel_requested).values(**_end(JobState.CANCELED, canceled, now)),
-        lost.where(JOBS.c.losses + 1 >= attempts).values(**_end(JobState.FAILED, abandoned, now)),
+        lost.where(JOBS.c.cancel_requested).values(**ended(JobState.CANCELED, canceled, now)),
+        lost.where(JOBS.c.losses + 1 >= attempts).values(**ended(JobState.FAILED, abandoned, now)),
         lost.values(**WAITING, not_before=now + retries.pause_s * JOBS.c.losses),
     )
     with database.write() as connection:
-        jobs = [
-            job_of(row)
-            for step in steps
-            for row in connection.execute(step.returning(*JOB_COLUMNS)).mappings()
-        ]
-        for job in jobs:
-            record(connection, job, now)
-    return jobs
-
-
-def _end(state: JobState, fault: Fault, now: float) -> dict[str, object]:
-    return {
-        "state": state,
-        "error": fault.model_dump_json(),
-        "finished_at": now,
-        "lease_until": None,
-        "dedupe_key": None,
-    }
+        return [job for step in steps for job in change_jobs(connection, step, now)]
 
 
 def take_unannounced(database: Database, now: float, limit: int) -> list[str]:
@@ -64,8 +48,7 @@ def take_overdue(database: Database, now: float, since: float, limit: int) -> li
 def _announce(database: Database, which: ColumnElement[bool], now: float, limit: int) -> list[str]:
     waiting = (
         select(JOBS.c.id)
-        .where(JOBS.c.state == JobState.ACCEPTED, which)
-        .where(func.coalesce(JOBS.c.not_before, 0.0) <= now)
+        .where(is_due(now), which)
         .order_by(JOBS.c.announced_at, JOBS.c.seq)
         .limit(limit)
         .with_for_update(skip_locked=True)
