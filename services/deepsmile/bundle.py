@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deepsmile.contract import Contract, Head, Name, Sha256
 from deepsmile.digest import digest_of, digest_of_file
-from deepsmile.disk import replacing
+from deepsmile.disk import write_file
 from deepsmile.errors import BundleCorrupt, BundleMismatch, BundleUnknown
 
 SUFFIX = ".bundle.json"
@@ -129,9 +129,7 @@ def write_bundle(repository: Path, content: dict[str, Any]) -> Bundle:
     sealed = {**content, "digest": digest_of(content)}
     path = repository / f"{content['name']}{SUFFIX}"
     _put_aside(path, content["version"])
-    text = json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    with replacing(path) as file:
-        file.write(text.encode())
+    write_file(path, json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n")
     return load_bundle(repository, content["name"])
 
 
@@ -143,8 +141,7 @@ def _put_aside(path: Path, version: str) -> None:
         return
     if former.version != version:
         name = f"{former.name}{SUPERSEDED}{former.version}{SUFFIX}"
-        with replacing(path.with_name(name)) as file:
-            file.write(path.read_bytes())
+        write_file(path.with_name(name), path.read_text())
 
 
 def _parse(path: Path) -> BundleFile:

@@ -40,6 +40,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
+def write_file(path: Path, content: str) -> None:
+    """Write a text as `replacing` does."""
+    with replacing(path) as file:
+        file.write(content.encode())
+
+
 def sync_folder(folder: Path) -> None:
     """Make a new name in a folder last."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -68,6 +68,13 @@ class Extraction:
     abstention: Abstention | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
 
+    def need_bag(self) -> FeatureBag:
+        """The bag; raises the abstention where there is none."""
+        if self.bag is None:
+            assert self.abstention is not None, "it is the one or the other"
+            raise self.abstention
+        return self.bag
+
 
 @dataclass(frozen=True)
 class Start:
@@ -241,10 +248,7 @@ def _read(
 def _head_results(extraction: Extraction, bundle: Bundle, backend: Backend) -> Iterator[HeadResult]:
     for head in bundle.contract.heads:
         try:
-            if extraction.bag is None:
-                assert extraction.abstention is not None, "it is the one or the other"
-                raise extraction.abstention
-            yield score_bag(extraction.bag, head, bundle, backend)
+            yield score_bag(extraction.need_bag(), head, bundle, backend)
         except Abstention as why:
             yield Abstained(
                 head=head.name,

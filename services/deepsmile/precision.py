@@ -11,13 +11,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from deepsmile.backends.onnx import CUDA
 from deepsmile.bundle import Bundle
 from deepsmile.contract import Frozen, Name, Sha256
 from deepsmile.errors import BundleCorrupt
 
 KEY = "precision"
 """Of a bundle's provenance."""
-CUDA = "CUDAExecutionProvider"
 CPU_FACTS = Path("/proc/cpuinfo")
 
 

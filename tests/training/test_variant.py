@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from deepsmile.backends.onnx import OnnxBackend, execution_providers
+from deepsmile.backends.onnx import CUDA, OnnxBackend, execution_providers
 from deepsmile.bundle import Bundle, load_bundle
 from deepsmile.digest import digest_of, digest_of_file, digest_of_slide
 from deepsmile.errors import (
@@ -16,7 +16,7 @@ from deepsmile.errors import (
     SlideUnsupported,
 )
 from deepsmile.pipeline import SlideSource, extract, score_bag
-from deepsmile.precision import CPU_FACTS, CUDA, Bounds, Kind, precision_of, saturates
+from deepsmile.precision import CPU_FACTS, Bounds, Kind, precision_of, saturates
 from deepsmile.reading import Reader
 from deepsmile_training.cli import commands
 from deepsmile_training.gate import BOUNDS

@@ -1,6 +1,5 @@
 """`deepsmile-train`: commands that make bundles and synthetic slides."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -12,12 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deepsmile.bundle import load_bundle
-from deepsmile.errors import DeepSmileError
+from deepsmile.cli.edge import run
 from deepsmile.precision import Kind
 from deepsmile.settings import Settings
 
 SEED = 2026
-EXIT_ERROR = 1
 EXIT_REFUSED = 3
 
 commands = typer.Typer(
@@ -105,13 +103,8 @@ def precision(
 
 
 def app() -> None:
-    """Entry point: our errors are one line of what, one of what next, and exit code 1."""
-    try:
-        commands()
-    except DeepSmileError as error:
-        typer.secho(f"{error.code}: {error.detail}", fg="red", err=True)
-        typer.echo(error.hint, err=True)
-        sys.exit(EXIT_ERROR)
+    """Entry point."""
+    run(commands)
 
 
 @contextmanager

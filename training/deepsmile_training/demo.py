@@ -12,6 +12,8 @@ from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bag import FeatureBag
 from deepsmile.bundle import Bundle
 from deepsmile.contract import Contract
+from deepsmile.triton.config import Target, write_configs
+from deepsmile.triton.models import MODEL_FILE
 from deepsmile_training.card import render_card
 from deepsmile_training.cohort import LABELS, Split, draw_cohort, labels_of, split_cohort
 from deepsmile_training.evaluation import evaluate
@@ -24,16 +26,16 @@ from deepsmile_training.provenance import (
     software_versions,
     source_digest,
 )
-from deepsmile_training.publishing import (
-    ENCODER,
-    copy_file,
-    head_model,
-    model_path,
-    publish,
-    seal,
-)
+from deepsmile_training.publishing import Title, copy_file, publish, seal
 from deepsmile_training.synthetic.specimen import SlideSpec
 from deepsmile_training.workshop import Workshop, cohort_bags, contract_of, pretext_encoder
+
+TITLE = Title(
+    name="demo",
+    version="1",
+    notice="Synthetic data, no clinical meaning: trained on painted cartoons of H&E, not on"
+    " patients.",
+)
 
 
 def make_demo_bundle(plan: DemoPlan, command: str, out: Path, shop: Workshop) -> Bundle:
@@ -44,7 +46,7 @@ def make_demo_bundle(plan: DemoPlan, command: str, out: Path, shop: Workshop) ->
     encoder = pretext_encoder(plan, shop)
     bags = cohort_bags(plan, specs, encoder, shop)
     made = _make_heads(plan, specs, bags, split, shop)
-    copy_file(encoder, model_path(shop.candidate, ENCODER))
+    copy_file(encoder, shop.candidate / _place("encoder"))
     contract = Contract(features=contract_of(encoder), heads=tuple(one.head for one in made))
     provenance = {
         "command": command,
@@ -54,10 +56,20 @@ def make_demo_bundle(plan: DemoPlan, command: str, out: Path, shop: Workshop) ->
         "software": software_versions(),
         "source_digest": source,
     }
-    candidate = seal(shop.candidate, contract, "Not yet evaluated.\n", provenance)
+    models = [_place("encoder"), *(_place(one.head.name) for one in made)]
+    candidate = seal(
+        shop.candidate, TITLE, contract, models, card="Not yet evaluated.\n", provenance=provenance
+    )
     provenance["test"] = _figures(plan, candidate, specs, bags, split)
     card = render_card(contract, provenance, candidate.file.notice)
-    return publish(candidate, out, card, provenance)
+    bundle = publish(candidate, out, card, provenance)
+    write_configs(out, Target.GPU)
+    return bundle
+
+
+def _place(model: str) -> Path:
+    """Where Triton looks for version 1 of a model of the demo, from the repository's root."""
+    return Path(f"{TITLE.name}_{model}", "1", MODEL_FILE)
 
 
 def _make_heads(
@@ -76,7 +88,7 @@ def _make_heads(
             split,
             seed=plan.seed,
             recipe=plan.recipe,
-            path=model_path(shop.candidate, head_model(label.name)),
+            path=shop.candidate / _place(label.name),
             advance=shop.stage(label.name, fits_needed(len(split.folds))),
         )
         for label in LABELS

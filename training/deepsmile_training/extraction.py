@@ -6,7 +6,6 @@ from pathlib import Path
 from deepsmile.backends import TileEncoder
 from deepsmile.bag import FeatureBag, load_bag, save_bag
 from deepsmile.contract import FeatureContract
-from deepsmile.errors import TooLittleTissue
 from deepsmile.pipeline import SlideSource, extract
 from deepsmile.reading import Reader
 
@@ -38,8 +37,6 @@ def _bag(
 ) -> FeatureBag:
     if saved.exists():
         return load_bag(saved, contract.digest)
-    extraction = extract(SlideSource(slide), contract, encoder, reader)
-    if extraction.bag is None:
-        raise extraction.abstention or TooLittleTissue(f"{slide.name}: no tile was read")
-    save_bag(extraction.bag, saved)
-    return extraction.bag
+    bag = extract(SlideSource(slide), contract, encoder, reader).need_bag()
+    save_bag(bag, saved)
+    return bag

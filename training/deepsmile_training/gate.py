@@ -73,11 +73,7 @@ def cosine(a: Features, b: Features) -> NDArray[np.float64]:
 
 
 def _bag(slide: SlideSource, served: Served, reader: Reader) -> FeatureBag:
-    extraction = extract(slide, served.bundle.contract.features, served.backend, reader)
-    if extraction.abstention is not None:
-        raise extraction.abstention
-    assert extraction.bag is not None, "there is a bag or an abstention"
-    return extraction.bag
+    return extract(slide, served.bundle.contract.features, served.backend, reader).need_bag()
 
 
 def _moved(

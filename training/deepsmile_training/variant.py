@@ -13,14 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from deepsmile.backends.onnx import OnnxBackend, execution_providers
+from deepsmile.backends.onnx import CUDA, OnnxBackend, execution_providers
 from deepsmile.bundle import Bundle
 from deepsmile.digest import digest_of
 from deepsmile.errors import BackendMissing, RequestInvalid
 from deepsmile.pipeline import SlideSource
 from deepsmile.precision import (
     CPU_FACTS,
-    CUDA,
     KEY,
     Attempt,
     Bounds,
@@ -34,11 +33,11 @@ from deepsmile.reading import Reader
 from deepsmile_training.gate import BOUNDS, Served, measure
 from deepsmile_training.precision import WEIGHT_BITS, write_fp16, write_int8
 from deepsmile_training.provenance import TRAINING, software_versions, source_digest
+from deepsmile_training.publishing import publish
 from deepsmile_training.selection import calibration_tiles, split_slides
 from deepsmile_training.variant_bundle import (
     check_heads,
     encoder_place,
-    publish_variant,
     put_heads,
     seal_variant,
 )
@@ -152,7 +151,7 @@ def _candidate(wish: Wish, way: Way, root: Path) -> Served:
     """A bundle that can be run, in a repository of its own."""
     put_heads(wish.parent, root)
     way.write(wish.parent.encoder_path, root / encoder_place(wish.parent, wish.kind))
-    bundle = seal_variant(root, wish.parent, wish.kind, "Not yet measured.\n", {})
+    bundle = seal_variant(root, wish.parent, wish.kind)
     return Served(bundle, OnnxBackend(bundle, wish.threads))
 
 
@@ -184,4 +183,4 @@ def _publish(wish: Wish, precision: Precision, candidate: Bundle) -> Bundle:
         "source_digest": source_digest(TRAINING),
     }
     card = render_variant_card(candidate.contract, wish.parent, precision, wish.command)
-    return publish_variant(candidate, wish.parent, wish.kind, wish.out, card, provenance)
+    return publish(candidate, wish.out, card, provenance)

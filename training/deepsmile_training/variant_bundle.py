@@ -1,18 +1,13 @@
 """Variant bundle: a parent's heads with another encoder, sealed with a card of its own."""
 
 from pathlib import Path
-from typing import Any
 
-from deepsmile.bundle import Bundle, write_bundle
+from deepsmile.bundle import Bundle
 from deepsmile.contract import Contract
 from deepsmile.digest import digest_of_file
 from deepsmile.errors import RequestInvalid
 from deepsmile.precision import Kind
-from deepsmile_training.publishing import copy_file
-
-
-def variant_name(parent: Bundle, kind: Kind) -> str:
-    return f"{parent.name}-{kind}"
+from deepsmile_training.publishing import Title, copy_file, seal
 
 
 def encoder_place(parent: Bundle, kind: Kind) -> Path:
@@ -36,45 +31,19 @@ def check_heads(parent: Bundle, out: Path) -> None:
             raise RequestInvalid(f"{there} is another bundle's", hint=hint)
 
 
-def put_heads(parent: Bundle, out: Path) -> None:
-    """Copy the heads where they are not there yet."""
+def put_heads(parent: Bundle, root: Path) -> None:
+    """Copy the heads into a repository."""
     for place in head_places(parent):
-        if not (out / place).exists():
-            copy_file(parent.root / place, out / place)
+        copy_file(parent.root / place, root / place)
 
 
-def seal_variant(
-    out: Path, parent: Bundle, kind: Kind, card: str, provenance: dict[str, Any]
-) -> Bundle:
-    """Write the card, then the bundle of it and of the models that are in place."""
-    name = variant_name(parent, kind)
-    (out / f"{name}.card.md").write_text(card)
+def seal_variant(root: Path, parent: Bundle, kind: Kind) -> Bundle:
+    """The variant as a bundle that can be run and says nothing of itself; its models are there."""
     encoder = encoder_place(parent, kind)
-    files = [Path(f"{name}.card.md"), encoder, *head_places(parent)]
-    contract = _contract(parent, kind, digest_of_file(out / encoder))
-    return write_bundle(
-        out,
-        {
-            "format": parent.file.format,
-            "name": name,
-            "version": parent.file.version,
-            "notice": parent.file.notice,
-            "contract": contract.model_dump(mode="json"),
-            "files": {place.as_posix(): digest_of_file(out / place) for place in files},
-            "card": f"{name}.card.md",
-            "provenance": provenance,
-        },
-    )
-
-
-def publish_variant(
-    candidate: Bundle, parent: Bundle, kind: Kind, out: Path, card: str, provenance: dict[str, Any]
-) -> Bundle:
-    """Bring a candidate's models into the repository `out` and seal them there."""
-    put_heads(parent, out)
-    place = encoder_place(parent, kind)
-    copy_file(candidate.root / place, out / place)
-    return seal_variant(out, parent, kind, card, provenance)
+    title = Title(f"{parent.name}-{kind}", parent.file.version, parent.file.notice)
+    contract = _contract(parent, kind, digest_of_file(root / encoder))
+    models = [encoder, *head_places(parent)]
+    return seal(root, title, contract, models, card="Not yet measured.\n", provenance={})
 
 
 def _contract(parent: Bundle, kind: Kind, sha256: str) -> Contract:

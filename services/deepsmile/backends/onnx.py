@@ -15,7 +15,8 @@ from deepsmile.errors import BackendMissing, BundleMismatch
 from deepsmile.slides.slide import RGB
 
 HEAD_OUTPUTS = ["logits", "attention"]
-PREFERRED_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+PREFERRED_PROVIDERS = (CUDA, CPU)
 
 
 def available_cores() -> int:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deepsmile import __version__
-from deepsmile.backends.onnx import available_cores, execution_providers
+from deepsmile.backends.onnx import CUDA, available_cores, execution_providers
 from deepsmile.bundle import Bundle, bundle_names, load_bundle
 from deepsmile.errors import BackendMissing, BundleError, InferenceUnavailable
 from deepsmile.precision import CPU_FACTS, precision_of
@@ -93,7 +93,7 @@ def _execution_provider() -> Finding:
     if not providers:
         advice = "pip install 'deepsmile[cpu]' or 'deepsmile[gpu]'"
         return Finding("onnxruntime", "broken", "not installed", advice)
-    more = "" if "CUDAExecutionProvider" in providers else "for a GPU: pip install 'deepsmile[gpu]'"
+    more = "" if CUDA in providers else "for a GPU: pip install 'deepsmile[gpu]'"
     return Finding("onnxruntime", "ok", f"{providers[0]} will be used", more)
 
 

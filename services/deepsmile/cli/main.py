@@ -1,22 +1,18 @@
 """`deepsmile`: the commands, and how their errors are told."""
 
-import sys
-
 import typer
 
 from deepsmile import __version__
 from deepsmile.cli.bench import bench
 from deepsmile.cli.demo import demo
 from deepsmile.cli.doctor import doctor
+from deepsmile.cli.edge import run
 from deepsmile.cli.export import export
 from deepsmile.cli.inspect import inspect
 from deepsmile.cli.predict import predict
 from deepsmile.cli.replay import replay
 from deepsmile.cli.score import score
 from deepsmile.cli.up import up
-from deepsmile.errors import DeepSmileError
-
-EXIT_ERROR = 1
 
 commands = typer.Typer(
     name="deepsmile",
@@ -38,10 +34,5 @@ def version(
 
 
 def app() -> None:
-    """Entry point: our errors are one line of what, one of what next, and exit code 1."""
-    try:
-        commands()
-    except DeepSmileError as error:
-        typer.secho(f"{error.code}: {error.detail}", fg="red", err=True)
-        typer.echo(error.hint, err=True)
-        sys.exit(EXIT_ERROR)
+    """Entry point."""
+    run(commands)

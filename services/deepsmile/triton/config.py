@@ -1,13 +1,12 @@
 """Config: the `config.pbtxt` of every model, complete, so that a server need guess nothing."""
 
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from string import Template
 
-from deepsmile.bundle import Bundle, bundle_names, load_bundle
+from deepsmile.bundle import bundle_names, load_bundle
 from deepsmile.digest import digest_of_file
-from deepsmile.disk import replacing
+from deepsmile.disk import write_file
 from deepsmile.errors import BundleMismatch
 from deepsmile.triton.models import MODEL_FILE, Model, Tensor, models_of
 
@@ -81,7 +80,7 @@ def write_configs(repository: Path, target: Target) -> list[Path]:
     """
     bundles = [load_bundle(repository, name) for name in bundle_names(repository)]
     texts: dict[str, str] = {}
-    for model in _models(bundles):
+    for model in (model for bundle in bundles for model in models_of(bundle)):
         digests = _digests(repository / model.name)
         text = config_text(model, digests, target)
         if texts.setdefault(model.name, text) != text:
@@ -89,7 +88,10 @@ def write_configs(repository: Path, target: Target) -> list[Path]:
                 f"two bundles want {model.name} in different shapes",
                 hint="Give a model of another shape a name of its own.",
             )
-    return [_write(repository / name / CONFIG_FILE, text) for name, text in texts.items()]
+    written = {repository / name / CONFIG_FILE: text for name, text in texts.items()}
+    for path, text in written.items():
+        write_file(path, text)
+    return list(written)
 
 
 def config_text(model: Model, digests: dict[str, str], target: Target) -> str:
@@ -120,10 +122,6 @@ def config_text(model: Model, digests: dict[str, str], target: Target) -> str:
             for key, value in (_options(is_cpu) | _provenance(digests)).items()
         ),
     )
-
-
-def _models(bundles: Iterable[Bundle]) -> Iterable[Model]:
-    return (model for bundle in bundles for model in models_of(bundle))
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -173,9 +171,3 @@ def _tensorrt(model: Model) -> str:
 
 def _list(dims: tuple[int, ...]) -> str:
     return ", ".join(map(str, dims))
-
-
-def _write(path: Path, text: str) -> Path:
-    with replacing(path) as file:
-        file.write(text.encode())
-    return path
