@@ -10,8 +10,8 @@ from deepsmile import __version__
 from deepsmile.bag import load_bag, save_bag
 from deepsmile.contract import FeatureContract
 from deepsmile.digest import digest_of
-from deepsmile.disk import replacing
-from deepsmile.errors import BagCorrupt
+from deepsmile.disk import check_room, write_file
+from deepsmile.errors import BagCorrupt, StorageFull
 from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
 from deepsmile.pipeline import Extraction, SlideSource
 
@@ -37,6 +37,8 @@ class KeptFeatures:
 
     folder: Path
     max_bytes: int
+    reserve_bytes: int
+    """Space that must stay free; what does not fit is not kept."""
 
     def find(
         self, source: SlideSource, contract: FeatureContract, encoder: str
@@ -65,20 +67,19 @@ class KeptFeatures:
 
     def keep(self, source: SlideSource, extraction: Extraction, encoder: str) -> None:
         """Keep an extraction that came to a bag, and let go of the longest unused."""
-        bag, slide, plan, count = (
-            extraction.bag,
-            extraction.slide,
-            extraction.plan,
-            extraction.count,
-        )
+        bag, plan, count = extraction.bag, extraction.plan, extraction.count
+        slide = extraction.slide
         if not self.max_bytes or bag is None or slide is None or plan is None or count is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(source, bag.features_digest, encoder)
         facts = Facts(slide=slide, plan=plan, count=count)
-        with replacing(path.with_suffix(FACTS)) as file:
-            file.write(facts.model_dump_json().encode())
-        save_bag(bag, path)
+        try:
+            check_room(self.folder, bag.features.nbytes, self.reserve_bytes)
+            write_file(path.with_suffix(FACTS), facts.model_dump_json())
+            save_bag(bag, path)
+        except (StorageFull, OSError):  # the score does not depend on it
+            _delete(path)
         self._shrink()
 
     def _path(self, source: SlideSource, features_digest: str, encoder: str) -> Path:

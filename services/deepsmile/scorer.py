@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from deepsmile.backends import Backend
-from deepsmile.backends.onnx import OnnxBackend, available_cores
+from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.backends.triton import TritonBackend
 from deepsmile.bundle import Bundle
 from deepsmile.kept import KeptFeatures
@@ -39,7 +39,9 @@ class BundleScorer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._shelf, self._reader = Shelf(settings.model_repository), settings.reader
-        self._kept = KeptFeatures(settings.features, settings.keep_features_bytes)
+        self._kept = KeptFeatures(
+            settings.features, settings.keep_features_bytes, settings.disk_reserve_bytes
+        )
         self._backend: tuple[str, AbstractContextManager[Backend]] | None = None
 
     def __call__(self, work: Work, progress: Progress) -> Report:
@@ -72,6 +74,5 @@ class BundleScorer:
 def make_backend(bundle: Bundle, settings: Settings) -> AbstractContextManager[Backend]:
     """The backend that the settings ask for, to enter for each slide."""
     if settings.triton is None:
-        threads = settings.encoder_threads or available_cores()
-        return nullcontext(OnnxBackend(bundle, threads))
+        return nullcontext(OnnxBackend(bundle, settings.threads))
     return TritonBackend(bundle, settings.triton)

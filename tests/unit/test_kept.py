@@ -39,7 +39,7 @@ def extraction(
 def test_what_was_kept_is_found_bit_for_bit(
     tmp_path: Path, source: SlideSource, extraction: Extraction, bundle: Bundle
 ) -> None:
-    kept = KeptFeatures(tmp_path / "features", ROOM)
+    kept = KeptFeatures(tmp_path / "features", ROOM, 0)
     kept.keep(source, extraction, ENCODER)
     found = kept.find(source, bundle.contract.features, ENCODER)
     assert found is not None
@@ -58,7 +58,7 @@ def test_what_was_kept_is_found_bit_for_bit(
 def test_another_slide_mpp_contract_or_runtime_finds_nothing(
     tmp_path: Path, source: SlideSource, extraction: Extraction, bundle: Bundle
 ) -> None:
-    kept, rules = KeptFeatures(tmp_path, ROOM), bundle.contract.features
+    kept, rules = KeptFeatures(tmp_path, ROOM, 0), bundle.contract.features
     kept.keep(source, extraction, ENCODER)
     other_rules = rules.model_copy(
         update={"budget": rules.budget.model_copy(update={"max_tiles": 3})}
@@ -73,7 +73,7 @@ def test_another_slide_mpp_contract_or_runtime_finds_nothing(
 def test_a_damaged_file_is_dropped_and_the_slide_read_again(
     tmp_path: Path, suffix: str, source: SlideSource, extraction: Extraction, bundle: Bundle
 ) -> None:
-    kept = KeptFeatures(tmp_path, ROOM)
+    kept = KeptFeatures(tmp_path, ROOM, 0)
     kept.keep(source, extraction, ENCODER)
     (damaged,) = tmp_path.glob(f"*{suffix}")
     damaged.write_bytes(damaged.read_bytes()[:-40])
@@ -84,14 +84,14 @@ def test_a_damaged_file_is_dropped_and_the_slide_read_again(
 def test_the_longest_unused_go_first(
     tmp_path: Path, source: SlideSource, extraction: Extraction, bundle: Bundle
 ) -> None:
-    roomy, rules = KeptFeatures(tmp_path, ROOM), bundle.contract.features
+    roomy, rules = KeptFeatures(tmp_path, ROOM, 0), bundle.contract.features
     for name in ("a", "b"):
         roomy.keep(source, extraction, name)
     for path in tmp_path.glob(f"*{BAG}"):
         size = path.stat().st_size
         os.utime(path, (1, 1))
     assert roomy.find(source, rules, "a") is not None  # used last, now
-    KeptFeatures(tmp_path, 2 * size).keep(source, extraction, "c")
+    KeptFeatures(tmp_path, 2 * size, 0).keep(source, extraction, "c")
     assert roomy.find(source, rules, "b") is None
     assert roomy.find(source, rules, "a") is not None
     assert roomy.find(source, rules, "c") is not None
@@ -100,8 +100,18 @@ def test_the_longest_unused_go_first(
 def test_nothing_is_kept_without_room(
     tmp_path: Path, source: SlideSource, extraction: Extraction
 ) -> None:
-    KeptFeatures(tmp_path / "features", 0).keep(source, extraction, ENCODER)
+    KeptFeatures(tmp_path / "features", 0, 0).keep(source, extraction, ENCODER)
     assert not (tmp_path / "features").exists()
+
+
+def test_a_full_disk_keeps_nothing_and_stops_nobody(
+    tmp_path: Path, source: SlideSource, extraction: Extraction, bundle: Bundle
+) -> None:
+    """The slide was read and encoded; to fail its job over a file that saves time would lose it."""
+    full = KeptFeatures(tmp_path, ROOM, reserve_bytes=1 << 60)
+    full.keep(source, extraction, ENCODER)
+    assert full.find(source, bundle.contract.features, ENCODER) is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_head_on_a_known_slide_reads_no_pixel(tmp_path: Path, slide_path: Path) -> None:
