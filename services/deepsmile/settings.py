@@ -140,6 +140,11 @@ class Settings(BaseSettings):
         return self.data_dir / "scratch"
 
     @property
+    def threads(self) -> int:
+        """Callers of the encoder."""
+        return self.encoder_threads or available_cores()
+
+    @property
     def triton(self) -> Endpoint | None:
         """The Triton server to ask; None: models run in the worker."""
         if not self.triton_url:

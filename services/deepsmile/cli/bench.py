@@ -37,11 +37,7 @@ def bench(slide: SlidePath, bundle: BundleName = None, mpp: RequestedMpp = None)
 
 def _table(timings: Timings) -> Table:
     table = Table("stage", "seconds", "tiles/s")
-    for name, seconds in (
-        ("reading alone", timings.reading_s),
-        ("encoding alone", timings.encoding_s),
-        ("aggregating alone", timings.aggregating_s),
-        ("the whole", timings.whole_s),
-    ):
+    alone = {f"{name} alone": seconds for name, seconds in timings.stages_s.items()}
+    for name, seconds in {**alone, "the whole": timings.whole_s}.items():
         table.add_row(name, f"{seconds:.2f}", f"{timings.tiles / seconds:.0f}" if seconds else "")
     return table

@@ -1,6 +1,5 @@
 """`deepsmile demo`: two shipped slides through the real API, queue and worker."""
 
-import socket
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import deepsmile
 from deepsmile.cli.predict import predict_with
 from deepsmile.cli.render import show_report
 from deepsmile.client import Client
+from deepsmile.loopback import free_ports
 from deepsmile.settings import Settings
 from deepsmile.stack import Stack
 
@@ -28,7 +28,8 @@ def demo(
     """Start everything in a temporary folder, score two slides, show the reports, stop."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="deepsmile-demo-") as folder:
-        settings = Settings(data_dir=Path(folder), port=free_port())
+        (port,) = free_ports(1)
+        settings = Settings(data_dir=Path(folder), port=port)
         with (Path(folder) / "log").open("wb") as log, Stack(settings, log) as stack:
             console.print("Starting broker, worker and API ...")
             stack.wait_ready(READY_S)
@@ -42,10 +43,3 @@ def demo(
 def demo_slides() -> list[Path]:
     """The slides that come with the code: synthetic, without meaning."""
     return [Path(deepsmile.__file__).parent / "demo" / name for name in SLIDES]
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

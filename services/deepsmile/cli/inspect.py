@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deepsmile.backends.onnx import OnnxBackend, available_cores
+from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bundle import Bundle, load_bundle
 from deepsmile.cli.options import EXIT_ABSTAINED, BundleName, RequestedMpp, SlidePath
 from deepsmile.cli.progress import progress_bar
@@ -122,7 +122,7 @@ def _table(found: Inspection) -> Table:
 def _cost(found: Inspection, bundle: Bundle, settings: Settings) -> str:
     """Reading as measured just now; encoding from a few batches timed on this machine."""
     tiles = found.count.kept if found.count else 0
-    threads = settings.encoder_threads or available_cores()
+    threads = settings.threads
     each = seconds_per_tile(OnnxBackend(bundle, threads), bundle, settings.encoder_batch)
     encoding = each * tiles / threads
     return (

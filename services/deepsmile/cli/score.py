@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deepsmile.backends.onnx import OnnxBackend, available_cores
+from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bundle import load_bundle
 from deepsmile.cli.options import BundleName, JsonFlag, OutPath, RequestedMpp, SlidePath
 from deepsmile.cli.progress import progress_bar
@@ -29,7 +29,7 @@ def score_here(slide: Path, bundle: str | None, mpp: float | None, settings: Set
     reader.start()  # its imports overlap with the loading of the models
     try:
         loaded = load_bundle(settings.model_repository, bundle or settings.default_bundle)
-        backend = OnnxBackend(loaded, settings.encoder_threads or available_cores())
+        backend = OnnxBackend(loaded, settings.threads)
         with progress_bar() as progress:
             source = SlideSource(slide, mpp=mpp)
             return score_slide(source, loaded, backend, reader, progress=progress)

@@ -25,8 +25,7 @@ def silent_models(url: str, timeout_s: float) -> dict[str, str]:
         listed = client.get_model_repository_index(client_timeout=timeout_s).models
         for model in (model for model in listed if model.state == "READY"):
             try:
-                for _ in range(ASKED):
-                    _ask(client, grpc, model, timeout_s)
+                _ask(client, grpc, model, timeout_s)
             except grpc.InferenceServerException as error:
                 silent[f"{model.name} version {model.version}"] = error.message()
     except grpc.InferenceServerException as error:
@@ -37,7 +36,7 @@ def silent_models(url: str, timeout_s: float) -> dict[str, str]:
 
 
 def _ask(client: Any, grpc: Any, model: Any, timeout_s: float) -> None:  # noqa: ANN401
-    """Send one tile, or a bag of one, of zeros."""
+    """Send one tile, or a bag of one, of zeros; as often as `ASKED` says."""
     place = {"model_name": model.name, "model_version": model.version}
     told = client.get_model_metadata(**place, client_timeout=timeout_s)
     given = []
@@ -45,4 +44,5 @@ def _ask(client: Any, grpc: Any, model: Any, timeout_s: float) -> None:  # noqa:
         zeros = np.zeros([max(dim, 1) for dim in tensor.shape], NUMPY_TYPES[tensor.datatype])
         given.append(grpc.InferInput(tensor.name, zeros.shape, tensor.datatype))
         given[-1].set_data_from_numpy(zeros)
-    client.infer(inputs=given, **place, client_timeout=timeout_s)
+    for _ in range(ASKED):
+        client.infer(inputs=given, **place, client_timeout=timeout_s)

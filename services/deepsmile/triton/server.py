@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import time
 from contextlib import nullcontext, suppress
@@ -11,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import httpx
-
 from deepsmile.errors import InferenceUnavailable
+from deepsmile.loopback import HOST, free_ports, is_answering
 from deepsmile.triton.install import Installation
 from deepsmile.triton.shared import FOLDER
 
-HOST = "127.0.0.1"
 POLL_S = 0.05
 STOP_S = 30.0
 RELOAD_S = 2
@@ -40,11 +37,7 @@ class Ports:
     @classmethod
     def free(cls) -> Self:
         """Three that nobody listens on."""
-        probes = [socket.create_server((HOST, 0)) for _ in range(3)]
-        ports = [probe.getsockname()[1] for probe in probes]
-        for probe in probes:
-            probe.close()
-        return cls(*ports)
+        return cls(*free_ports(3))
 
     @property
     def health_url(self) -> str:
@@ -113,7 +106,7 @@ class TritonServer:
             InferenceUnavailable: it ended, or does not answer in time.
         """
         deadline = time.monotonic() + timeout_s
-        while not self._answers():
+        while not is_answering(self._ports.health_url):
             if not self.is_alive():
                 raise InferenceUnavailable("Triton ended while it started; its log says why")
             if time.monotonic() > deadline:
@@ -141,12 +134,6 @@ class TritonServer:
         """Remove the memory that killed servers and stubs on these ports have left behind."""
         for left in FOLDER.glob(f"{self._prefix}*"):
             left.unlink(missing_ok=True)
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(self._ports.health_url, timeout=1).status_code == httpx.codes.OK
-        except httpx.TransportError:
-            return False
 
     def _command(self, backends: Path) -> list[str]:
         program, ports = self._installation.program, self._ports
