@@ -26,7 +26,7 @@ from torchvision.models import resnet18
 
 from benchmarks.encoding import BATCH, rate
 from benchmarks.inputs import contract_of, reader_for
-from benchmarks.slides import SIDES_PX, benchmark_slide
+from benchmarks.slides import add_slide, slide_of
 from deepsmile.backends.onnx import OnnxEncoder, available_cores
 from deepsmile.bundle import load_bundle
 from deepsmile.contract import Budget
@@ -96,12 +96,12 @@ def compare(name: str, path: Path, tiles: RGB, rounds: int, bits: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("slide", type=Path, nargs="?", help="one of yours; else one is painted")
+    add_slide(parser)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     print(f"sums of 8-bit weights may saturate here: {saturates(CPU_FACTS.read_text())}")
     with tempfile.TemporaryDirectory() as folder:
-        slide = arguments.slide or benchmark_slide(SIDES_PX[1])
+        slide = slide_of(arguments)
         tiles = tissue_tiles(slide, Path(folder) / "scratch")
         for name, path in encoders(Path(folder), tiles):
             for bits in WEIGHT_BITS:

@@ -8,9 +8,8 @@ readers is warm, as in a worker; its one start is printed beside. CPU seconds of
 """
 
 import argparse
-import os
 import statistics
-import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import openslide
 import psutil
 
 from benchmarks.inputs import contract_of, reader_for
-from benchmarks.slides import SIDES_PX, benchmark_slide
+from benchmarks.slides import add_slide, slide_of
 from deepsmile.frames import PlanFacts, ReadCount
 from deepsmile.pyramid import resample
 from deepsmile.tissue import is_tissue
@@ -68,33 +67,35 @@ def theirs(path: Path, plan: PlanFacts, size_um: float) -> tuple[int, float]:
     return kept, time.process_time() - before
 
 
+def compare(path: Path, size_um: float, rounds: int, scratch: Path) -> str:
+    ratios, mine, other, starts = [], [], [], []
+    for _ in range(rounds):
+        plan, kept, cpu, start = ours(path, size_um, scratch)
+        their_kept, their_cpu = theirs(path, plan, size_um)
+        tiles = plan.columns * plan.rows
+        ratios.append(their_cpu / cpu)
+        mine.append(cpu / tiles * 1e3)
+        other.append(their_cpu / tiles * 1e3)
+        starts.append(start)
+    return (
+        f"{tiles} tiles, tissue {kept} (openslide {their_kept});"
+        f" CPU ms per tile {statistics.median(mine):.3f},"
+        f" openslide {statistics.median(other):.3f},"
+        f" ratio 1/{statistics.median(ratios):.1f}"
+        f" (of {min(ratios):.1f} to {max(ratios):.1f});"
+        f" start of the host, once: {statistics.median(starts):.2f} s"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("slide", type=Path, nargs="?", help="one of yours; else one is painted")
-    parser.add_argument("--side", type=int, choices=SIDES_PX, default=SIDES_PX[0], help="of that")
+    add_slide(parser)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    path = arguments.slide or benchmark_slide(arguments.side)
-    scratch = Path("/tmp") / f"deepsmile-bench-{os.getpid()}"
+    path = slide_of(arguments)
     for name, size_um in GRIDS_UM.items():
-        ratios, mine, other, starts = [], [], [], []
-        for _ in range(arguments.rounds):
-            plan, kept, cpu, start = ours(path, size_um, scratch)
-            their_kept, their_cpu = theirs(path, plan, size_um)
-            tiles = plan.columns * plan.rows
-            ratios.append(their_cpu / cpu)
-            mine.append(cpu / tiles * 1e3)
-            other.append(their_cpu / tiles * 1e3)
-            starts.append(start)
-        print(
-            f"{name}: {tiles} tiles, tissue {kept} (openslide {their_kept});"
-            f" CPU ms per tile {statistics.median(mine):.3f},"
-            f" openslide {statistics.median(other):.3f},"
-            f" ratio 1/{statistics.median(ratios):.1f}"
-            f" (of {min(ratios):.1f} to {max(ratios):.1f});"
-            f" start of the host, once: {statistics.median(starts):.2f} s"
-        )
-    subprocess.run(["rm", "-rf", str(scratch)], check=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            print(f"{name}: {compare(path, size_um, arguments.rounds, Path(scratch))}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ import psutil
 import tifffile
 
 from benchmarks.inputs import ARCHITECTURES, reader_for, throwaway_bundle
-from benchmarks.slides import SIDES_PX, benchmark_slide
+from benchmarks.slides import add_slide, slide_of
 from deepsmile.backends.onnx import OnnxBackend, available_cores
 from deepsmile.bundle import Bundle
 from deepsmile.frames import PlanFacts
@@ -173,12 +173,11 @@ def tree_memory(pid: int) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("slide", type=Path, nargs="?", help="one of yours; else one is painted")
-    parser.add_argument("--side", type=int, choices=SIDES_PX, default=SIDES_PX[0], help="of that")
+    add_slide(parser)
     parser.add_argument("--architecture", choices=ARCHITECTURES, default="shufflenet_v2_x1_0")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    path = arguments.slide or benchmark_slide(arguments.side)
+    path = slide_of(arguments)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         root, reader = Path(folder), reader_for(Path(folder) / "scratch")

@@ -26,7 +26,7 @@ import tritonclient.grpc as grpc
 
 from benchmarks.encoding import BATCH, rate
 from benchmarks.inputs import ARCHITECTURES, reader_for, throwaway_bundle
-from benchmarks.slides import SIDES_PX, benchmark_slide
+from benchmarks.slides import add_slide, slide_of
 from deepsmile.backends.onnx import OnnxBackend, available_cores
 from deepsmile.backends.triton import TritonBackend
 from deepsmile.bundle import Bundle
@@ -169,12 +169,11 @@ def told(ratios: list[float], digits: int = 2) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("slide", type=Path, nargs="?", help="one of yours; else one is painted")
-    parser.add_argument("--side", type=int, choices=SIDES_PX, default=SIDES_PX[0], help="of that")
+    add_slide(parser)
     parser.add_argument("--architecture", choices=ARCHITECTURES, default="resnet18")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    slide = (options.slide or benchmark_slide(options.side)).absolute()
+    slide = slide_of(options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bundle = throwaway_bundle(folder / "models", options.architecture, SIZE_UM)

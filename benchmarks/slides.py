@@ -5,6 +5,7 @@ mirrored at random, with bare glass around it. Stored tiles of tissue have about
 ones at 40x do; the texture repeats, which no decoder or encoder can notice.
 """
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,17 @@ def benchmark_slide(side_px: int = SIDES_PX[0], folder: Path = FOLDER) -> Path:
         write_slide(partial, side_px)
         partial.replace(path)
     return path
+
+
+def add_slide(parser: argparse.ArgumentParser) -> None:
+    """The arguments that `slide_of` heeds."""
+    parser.add_argument("slide", type=Path, nargs="?", help="one of yours; else one is painted")
+    parser.add_argument("--side", type=int, choices=SIDES_PX, default=SIDES_PX[0], help="of that")
+
+
+def slide_of(options: argparse.Namespace) -> Path:
+    """The slide that was asked for."""
+    return (options.slide or benchmark_slide(options.side)).absolute()
 
 
 def specimen() -> SlideSpec:

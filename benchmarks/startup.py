@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.slides import benchmark_slide
+from benchmarks.slides import add_slide, slide_of
 from tests.making import make_bundle
 from tests.service import free_port
 
@@ -61,10 +61,10 @@ def first_tile(slide: Path, environment: dict[str, str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("slide", type=Path, nargs="?", help="one of yours; else one is painted")
+    add_slide(parser)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    path = options.slide or benchmark_slide()
+    path = slide_of(options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_bundle(folder)
