@@ -35,8 +35,8 @@ from deepsmile.settings import shipped_repository
 from deepsmile.slides.slide import RGB
 from deepsmile.tiles import TileBatch
 from deepsmile_training.encoder import TileEncoder, export_encoder, settle_batch_norm
-from deepsmile_training.gate import cosine
-from deepsmile_training.precision import WEIGHT_BITS, write_int8
+from deepsmile_training.variants.gate import cosine
+from deepsmile_training.variants.precision import WEIGHT_BITS, write_int8
 
 TILES = 128
 GOALS = {"resnet18": 1.7, "shufflenet_v2_x1_0": 1.3, "demo": 1.3}

@@ -16,7 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from deepsmile.digest import digest_of, digest_of_file
-from deepsmile_training.cohort import recipe_digest
+from deepsmile_training.demo.cohort import recipe_digest
 from deepsmile_training.synthetic.anatomy import draw_anatomy
 from deepsmile_training.synthetic.fields import smooth_field
 from deepsmile_training.synthetic.nuclei import draw_nuclei

@@ -9,9 +9,9 @@ import torch
 from typer.testing import CliRunner
 
 from deepsmile.bundle import Bundle, load_bundle
-from deepsmile_training.cli import commands
+from deepsmile_training.cli.main import commands
+from deepsmile_training.demo.heads import export_ensemble
 from deepsmile_training.encoder import TileEncoder, export_encoder, make_encoder, settle_batch_norm
-from deepsmile_training.heads import export_ensemble
 from deepsmile_training.synthetic.slide import make_slide
 from deepsmile_training.synthetic.specimen import SlideSpec, draw_spec
 from deepsmile_training.varmil import Ensemble, VarMIL

@@ -10,7 +10,7 @@ from benchmarks.slides import benchmark_slide
 from deepsmile.frames import PlanFacts, ReadCount
 from deepsmile.reading import Reader
 from deepsmile_training.contracts import feature_contract
-from deepsmile_training.pretext import UNTRAINED
+from deepsmile_training.demo.pretext import UNTRAINED
 
 SIDE_PX = 6144
 

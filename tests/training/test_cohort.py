@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from deepsmile_training.cohort import (
+from deepsmile_training.demo.cohort import (
     COHORT,
     LABELS,
     PRETEXT,
@@ -16,7 +16,7 @@ from deepsmile_training.cohort import (
     slide_seed,
     split_cohort,
 )
-from deepsmile_training.shown import shown_specs
+from deepsmile_training.demo.shown import shown_specs
 
 
 def test_the_four_combinations_of_labels_are_equally_frequent() -> None:

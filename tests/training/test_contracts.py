@@ -1,7 +1,7 @@
 """The demo's rules."""
 
 from deepsmile_training.contracts import feature_contract
-from deepsmile_training.pretext import UNTRAINED
+from deepsmile_training.demo.pretext import UNTRAINED
 from tests import making
 
 

@@ -12,10 +12,10 @@ from deepsmile.bundle import Bundle, load_bundle
 from deepsmile.pipeline import SlideSource, extract, score_slide
 from deepsmile.reading import Reader
 from deepsmile.report import Scored
-from deepsmile_training.demo import make_demo_bundle
+from deepsmile_training.demo.bundle import make_demo_bundle
+from deepsmile_training.demo.plan import DemoPlan
+from deepsmile_training.demo.workshop import Workshop
 from deepsmile_training.extraction import extract_bags
-from deepsmile_training.plan import DemoPlan
-from deepsmile_training.workshop import Workshop
 from tests.training.conftest import SmokeRun
 
 pytestmark = pytest.mark.slow

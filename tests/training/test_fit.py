@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from deepsmile_training.cohort import Split
-from deepsmile_training.fit import Recipe, fit_ensemble, fit_member, fits_needed
+from deepsmile_training.demo.cohort import Split
+from deepsmile_training.demo.fit import Recipe, fit_ensemble, fit_member, fits_needed
 from deepsmile_training.metrics import auc
 from deepsmile_training.varmil import pad_bags
 

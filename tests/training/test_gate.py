@@ -11,7 +11,7 @@ from deepsmile.pipeline import SlideSource
 from deepsmile.precision import HeadShift, Shift
 from deepsmile.reading import Reader
 from deepsmile.slides.slide import RGB
-from deepsmile_training.gate import BOUNDS, Served, measure
+from deepsmile_training.variants.gate import BOUNDS, Served, measure
 from tests.fake_backend import FakeBackend, mean_and_square
 from tests.reports import changed
 

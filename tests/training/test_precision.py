@@ -9,8 +9,8 @@ import pytest
 from deepsmile.backends.onnx import OnnxEncoder
 from deepsmile.errors import RequestInvalid
 from deepsmile.slides.slide import RGB
-from deepsmile_training.gate import cosine
-from deepsmile_training.precision import write_fp16, write_int8
+from deepsmile_training.variants.gate import cosine
+from deepsmile_training.variants.precision import write_fp16, write_int8
 from tests.convolving import conv_encoder
 from tests.making import make_bundle, tissue_image
 

@@ -7,8 +7,7 @@ import torch
 from deepsmile.reading import Reader
 from deepsmile.tiles import TileBatch
 from deepsmile_training.contracts import feature_contract
-from deepsmile_training.encoder import make_encoder
-from deepsmile_training.pretext import (
+from deepsmile_training.demo.pretext import (
     PARTS,
     UNTRAINED,
     PretextRecipe,
@@ -18,6 +17,7 @@ from deepsmile_training.pretext import (
     read_pretext_tiles,
     train_encoder,
 )
+from deepsmile_training.encoder import make_encoder
 from deepsmile_training.synthetic.anatomy import draw_anatomy
 from deepsmile_training.synthetic.nuclei import draw_nuclei
 from tests.training.conftest import PaintedSlide

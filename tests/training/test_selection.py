@@ -10,7 +10,7 @@ from deepsmile.errors import RequestInvalid, SlideNotFound, TooLittleTissue
 from deepsmile.pipeline import SlideSource
 from deepsmile.reading import Reader
 from deepsmile.tiles import TileBatch
-from deepsmile_training.selection import calibration_tiles, slides_in, split_slides
+from deepsmile_training.variants.selection import calibration_tiles, slides_in, split_slides
 from tests.making import feature_contract, tissue_image, write_svs
 
 SLIDES = 5

@@ -7,8 +7,8 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from deepsmile_training.cli import commands
-from deepsmile_training.shown import shown_specs
+from deepsmile_training.cli.main import commands
+from deepsmile_training.demo.shown import shown_specs
 
 MAX_BYTES = 1_500_000
 SHIPPED = Path(__file__).parents[2] / "services" / "deepsmile" / "demo"

@@ -9,9 +9,9 @@ import pytest
 from deepsmile.digest import digest_of_file
 from deepsmile.frames import PlanFacts, ReadCount
 from deepsmile.reading import Reader
-from deepsmile_training.cohort import draw_cohort
 from deepsmile_training.contracts import feature_contract
-from deepsmile_training.pretext import UNTRAINED
+from deepsmile_training.demo.cohort import draw_cohort
+from deepsmile_training.demo.pretext import UNTRAINED
 from deepsmile_training.synthetic.anatomy import TILE_UM, draw_anatomy
 from deepsmile_training.synthetic.files import make_slides
 from deepsmile_training.synthetic.nuclei import Nuclei, draw_nuclei

@@ -18,10 +18,10 @@ from deepsmile.errors import (
 from deepsmile.pipeline import SlideSource, extract, score_bag
 from deepsmile.precision import CPU_FACTS, Bounds, Kind, precision_of, saturates
 from deepsmile.reading import Reader
-from deepsmile_training.cli import commands
-from deepsmile_training.gate import BOUNDS
-from deepsmile_training.selection import split_slides
-from deepsmile_training.variant import Outcome, Wish, make_variant
+from deepsmile_training.cli.main import commands
+from deepsmile_training.variants.gate import BOUNDS
+from deepsmile_training.variants.make import Outcome, Wish, make_variant
+from deepsmile_training.variants.selection import split_slides
 from tests.convolving import conv_bundle
 from tests.making import make_bundle, tissue_image, write_svs
 

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import (  # type: ignore[import-untyped] # ships no types
-    shufflenet_v2_x1_0,
-)
+from torchvision.models import shufflenet_v2_x1_0
 
 from deepsmile_training.export import export_onnx
 

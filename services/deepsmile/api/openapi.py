@@ -9,15 +9,15 @@ from deepsmile.settings import Settings
 
 def write_schema(sink: TextIO) -> None:
     """The schema as YAML; the same code gives the same text. Needs the extra `dev`."""
-    import yaml  # type: ignore[import-untyped]  # PyYAML ships no types
+    import yaml
 
-    class Dumper(yaml.SafeDumper):  # type: ignore[misc]  # as above
+    class Dumper(yaml.SafeDumper):
         """Writes texts of several lines as they are, and every value where it is used."""
 
         def ignore_aliases(self, _data: object) -> bool:
             return True
 
-    def text(dumper: Dumper, value: str) -> object:
+    def text(dumper: Dumper, value: str) -> yaml.Node:
         style = "|" if "\n" in value else None
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 

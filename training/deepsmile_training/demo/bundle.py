@@ -14,21 +14,17 @@ from deepsmile.bundle import Bundle
 from deepsmile.contract import Contract
 from deepsmile.triton.config import Target, write_configs
 from deepsmile.triton.models import MODEL_FILE
-from deepsmile_training.card import render_card
-from deepsmile_training.cohort import LABELS, Split, draw_cohort, labels_of, split_cohort
+from deepsmile_training.demo.card import render_card
+from deepsmile_training.demo.cohort import LABELS, Split, draw_cohort, labels_of, split_cohort
+from deepsmile_training.demo.fit import fits_needed
+from deepsmile_training.demo.heads import MadeHead, make_head
+from deepsmile_training.demo.plan import DemoPlan
+from deepsmile_training.demo.provenance import cohort_provenance
+from deepsmile_training.demo.workshop import Workshop, cohort_bags, contract_of, pretext_encoder
 from deepsmile_training.evaluation import evaluate
-from deepsmile_training.fit import fits_needed
-from deepsmile_training.heads import MadeHead, make_head
-from deepsmile_training.plan import DemoPlan
-from deepsmile_training.provenance import (
-    TRAINING,
-    cohort_provenance,
-    software_versions,
-    source_digest,
-)
+from deepsmile_training.provenance import TRAINING, software_versions, source_digest
 from deepsmile_training.publishing import Title, copy_file, publish, seal
 from deepsmile_training.synthetic.specimen import SlideSpec
-from deepsmile_training.workshop import Workshop, cohort_bags, contract_of, pretext_encoder
 
 TITLE = Title(
     name="demo",

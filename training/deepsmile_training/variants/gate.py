@@ -16,7 +16,7 @@ from deepsmile.bundle import Bundle
 from deepsmile.pipeline import SlideSource, extract, score_bag
 from deepsmile.precision import Bounds, HeadShift, Shift
 from deepsmile.reading import Reader
-from deepsmile_training.selection import naming
+from deepsmile_training.variants.selection import naming
 
 BOUNDS = Bounds(cosine_mean=0.999, cosine_min=0.99, score=0.005)
 """The least cosine keeps out an encoder that fails on few tiles, which the mean would not show."""

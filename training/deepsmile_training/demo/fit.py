@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepsmile.bag import Features
 from deepsmile.pipeline import positive_probabilities
-from deepsmile_training.cohort import Split
+from deepsmile_training.demo.cohort import Split
 from deepsmile_training.metrics import Labels, Probabilities
 from deepsmile_training.varmil import Ensemble, VarMIL, pad_bags
 

@@ -30,19 +30,19 @@ from deepsmile.precision import (
     saturates,
 )
 from deepsmile.reading import Reader
-from deepsmile_training.gate import BOUNDS, Served, measure
-from deepsmile_training.precision import WEIGHT_BITS, write_fp16, write_int8
+from deepsmile_training.demo.workshop import Stage
 from deepsmile_training.provenance import TRAINING, software_versions, source_digest
 from deepsmile_training.publishing import publish
-from deepsmile_training.selection import calibration_tiles, split_slides
-from deepsmile_training.variant_bundle import (
+from deepsmile_training.variants.bundle import (
     check_heads,
     encoder_place,
     put_heads,
     seal_variant,
 )
-from deepsmile_training.variant_card import render_variant_card
-from deepsmile_training.workshop import Stage
+from deepsmile_training.variants.card import render_variant_card
+from deepsmile_training.variants.gate import BOUNDS, Served, measure
+from deepsmile_training.variants.precision import WEIGHT_BITS, write_fp16, write_int8
+from deepsmile_training.variants.selection import calibration_tiles, split_slides
 
 NO_JUDGE = "a CPU computes fp16 graphs in fp32, so it cannot tell what they do to scores"
 

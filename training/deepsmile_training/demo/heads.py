@@ -11,9 +11,9 @@ from deepsmile.bag import Features
 from deepsmile.contract import Head
 from deepsmile.digest import digest_of_file
 from deepsmile_training.calibrating import fit_platt
-from deepsmile_training.cohort import Label, Split
+from deepsmile_training.demo.cohort import Label, Split
+from deepsmile_training.demo.fit import Recipe, fit_ensemble
 from deepsmile_training.export import export_onnx
-from deepsmile_training.fit import Recipe, fit_ensemble
 from deepsmile_training.metrics import Labels, auc
 from deepsmile_training.thresholds import DECISION, choose_points
 from deepsmile_training.varmil import Ensemble

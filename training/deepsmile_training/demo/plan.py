@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
-from deepsmile_training.fit import Recipe
-from deepsmile_training.pretext import PretextRecipe
+from deepsmile_training.demo.fit import Recipe
+from deepsmile_training.demo.pretext import PretextRecipe
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from deepsmile_training.cohort import SHOWN, slide_seed
+from deepsmile_training.demo.cohort import SHOWN, slide_seed
 from deepsmile_training.synthetic.slide import make_slide
 from deepsmile_training.synthetic.specimen import BORDER_PER_MM2, SlideSpec, draw_spec
 

@@ -1,0 +1,1 @@
+"""`deepsmile-train`: one file per group of commands."""

@@ -1,0 +1,1 @@
+"""The demo bundle: synthetic slides, an encoder told what the painter knows, two heads."""
