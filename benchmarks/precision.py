@@ -21,8 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from torchvision.models import resnet18
 
 from benchmarks.encoding import BATCH, rate
 from benchmarks.inputs import contract_of, reader_for
@@ -34,9 +32,13 @@ from deepsmile.precision import CPU_FACTS, saturates
 from deepsmile.settings import shipped_repository
 from deepsmile.slides.slide import RGB
 from deepsmile.tiles import TileBatch
-from deepsmile_training.encoder import TileEncoder, export_encoder, settle_batch_norm
+from deepsmile_training.encoders.tile_encoder import (
+    export_encoder,
+    make_encoder,
+    settle_batch_norm,
+)
 from deepsmile_training.variants.gate import cosine
-from deepsmile_training.variants.precision import WEIGHT_BITS, write_int8
+from deepsmile_training.variants.precision import SPARED_BITS, WEIGHT_BITS, write_int8
 
 TILES = 128
 GOALS = {"resnet18": 1.7, "shufflenet_v2_x1_0": 1.3, "demo": 1.3}
@@ -54,11 +56,7 @@ def tissue_tiles(slide: Path, scratch: Path) -> RGB:
 def encoders(folder: Path, tiles: RGB) -> Iterator[tuple[str, Path]]:
     """Name and ONNX file of each."""
     for name in ("resnet18", "shufflenet_v2_x1_0"):
-        torch.manual_seed(0)
-        encoder = TileEncoder()
-        if name == "resnet18":
-            encoder.backbone = resnet18(weights=None)
-            encoder.backbone.fc = nn.Identity()
+        encoder = make_encoder(name, 0)
         pixels = torch.from_numpy(tiles)
         encoder.normalise_for(pixels)
         settle_batch_norm(encoder, pixels)
@@ -73,11 +71,12 @@ def encode(encoder: OnnxEncoder, tiles: RGB) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def compare(name: str, path: Path, tiles: RGB, rounds: int, bits: int) -> str:
+def compare(name: str, path: Path, tiles: RGB, rounds: int, recipe: tuple[int, bool]) -> str:
     """One line: the ratio of speeds, and the cosine."""
     threads = available_cores()
+    bits, spare_first = recipe
     with tempfile.NamedTemporaryFile(suffix=".onnx") as int8_file:
-        write_int8(path, Path(int8_file.name), tiles[::2], bits)
+        write_int8(path, Path(int8_file.name), tiles[::2], bits, spare_first=spare_first)
         fp32, int8 = (OnnxEncoder(file, threads) for file in (path, Path(int8_file.name)))
     alike = cosine(encode(fp32, tiles[1::2]), encode(int8, tiles[1::2]))
     speeds = []
@@ -87,7 +86,8 @@ def compare(name: str, path: Path, tiles: RGB, rounds: int, bits: int) -> str:
     ratios = [fast / slow for slow, fast in speeds]
     slow, fast = (statistics.median(column) for column in zip(*speeds, strict=True))
     return (
-        f"{name}, {bits}-bit weights: {statistics.median(ratios):.2f} x fp32 ({min(ratios):.2f} to"
+        f"{name}, {bits}-bit weights{', first layer in fp32' * spare_first}:"
+        f" {statistics.median(ratios):.2f} x fp32 ({min(ratios):.2f} to"
         f" {max(ratios):.2f}; {slow:.0f} and {fast:.0f} tiles/s on {threads} threads; goal"
         f" {GOALS[name]}); cosine {alike.mean():.5f} on average, {alike.min():.5f} at least, on"
         f" {len(alike)} tiles"
@@ -104,8 +104,8 @@ def main() -> None:
         slide = slide_of(arguments)
         tiles = tissue_tiles(slide, Path(folder) / "scratch")
         for name, path in encoders(Path(folder), tiles):
-            for bits in WEIGHT_BITS:
-                print(compare(name, path, tiles, arguments.rounds, bits), flush=True)
+            for recipe in [*((bits, False) for bits in WEIGHT_BITS), (SPARED_BITS, True)]:
+                print(compare(name, path, tiles, arguments.rounds, recipe), flush=True)
 
 
 if __name__ == "__main__":

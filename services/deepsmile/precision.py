@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from deepsmile.backends.onnx import CUDA
+from deepsmile.backends.onnx import CUDA, OnnxBackend
 from deepsmile.bundle import Bundle
-from deepsmile.contract import Frozen, Name, Sha256
-from deepsmile.errors import BundleCorrupt
+from deepsmile.errors import BundleCorrupt, BundleMismatch
+from deepsmile.frozen import Frozen, Name, Sha256
 
 KEY = "precision"
 """Of a bundle's provenance."""
@@ -160,3 +160,16 @@ def precision_of(bundle: Bundle) -> Precision | None:
     except ValidationError as error:
         what = f"{bundle.name}: its record of precision is not one: {error.error_count()} faults"
         raise BundleCorrupt(what) from error
+
+
+def local_backend(bundle: Bundle, threads: int, facts: Path = CPU_FACTS) -> OnnxBackend:
+    """The bundle's models in this process, if what was measured of them holds on this CPU.
+
+    Raises:
+        BundleMismatch: it does not, or a graph is not the contract's.
+        BackendMissing: no onnxruntime is installed.
+    """
+    precision = precision_of(bundle)
+    if precision and (objection := precision.objection(facts.read_text())):
+        raise BundleMismatch(f"{bundle.name}: {objection}")
+    return OnnxBackend(bundle, threads)

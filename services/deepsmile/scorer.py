@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from deepsmile.backends import Backend
-from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.backends.triton import TritonBackend
 from deepsmile.bundle import Bundle
 from deepsmile.kept import KeptFeatures
 from deepsmile.pipeline import SlideSource, Start, extract, score_extraction
+from deepsmile.precision import local_backend
 from deepsmile.report import Report
 from deepsmile.settings import Settings
 from deepsmile.shelf import Shelf
@@ -74,5 +74,5 @@ class BundleScorer:
 def make_backend(bundle: Bundle, settings: Settings) -> AbstractContextManager[Backend]:
     """The backend that the settings ask for, to enter for each slide."""
     if settings.triton is None:
-        return nullcontext(OnnxBackend(bundle, settings.threads))
+        return nullcontext(local_backend(bundle, settings.threads))
     return TritonBackend(bundle, settings.triton)

@@ -66,6 +66,16 @@ def test_weights_have_so_many_bits_and_a_scale_per_channel(
     assert constants["normal_zero_point"].dtype == np.uint8
 
 
+def test_the_first_layer_can_be_spared(fp32: Path, tiles: RGB, tmp_path: Path) -> None:
+    """It keeps its weights as they are, and only the second is in bytes."""
+    write_int8(fp32, tmp_path / "int8.onnx", tiles[:4], 8, spare_first=True)
+    names = {one.name for one in onnx.load(tmp_path / "int8.onnx").graph.initializer}
+    assert {"first", "second_quantized"} <= names
+    assert not {"second", "first_quantized"} & names
+    exact, found = encode(fp32, tiles), encode(tmp_path / "int8.onnx", tiles)
+    np.testing.assert_allclose(found, exact, atol=0.02 * np.abs(exact).max())
+
+
 def test_pixels_are_normalised_in_fp32(fp32: Path, tiles: RGB, tmp_path: Path) -> None:
     """No rounding before the first convolution's own, and nothing else is left in fp32."""
     write_int8(fp32, tmp_path / "int8.onnx", tiles[:4], weight_bits=7)

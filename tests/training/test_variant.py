@@ -183,10 +183,12 @@ def test_full_weights_are_tried_where_seven_bits_are_refused(
     slides: Path, reader: Reader, tmp_path: Path
 ) -> None:
     """Bounds between what the two ways reach; the one refused stays on record."""
-    parent = conv_bundle(tmp_path, loud=30)
+    parent = conv_bundle(tmp_path, loud=2)
     out_of_reach = Bounds(cosine_mean=1.1, cosine_min=0, score=1)
-    seven, eight = make(parent, Kind.INT8, slides, tmp_path, reader, out_of_reach).attempts
+    attempts = make(parent, Kind.INT8, slides, tmp_path, reader, out_of_reach).attempts
+    seven, eight, spared = attempts
     assert (seven.how, eight.how) == ("7-bit weights", "8-bit weights")
+    assert spared.how == "8-bit weights, first layer in fp32"
     assert seven.shift.cosine_mean < eight.shift.cosine_mean
     between = (seven.shift.cosine_mean + eight.shift.cosine_mean) / 2
     bounds = Bounds(cosine_mean=between, cosine_min=0, score=1)

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deepsmile.bundle import Bundle, write_bundle
-from deepsmile.errors import BundleCorrupt
+from deepsmile.errors import BundleCorrupt, BundleMismatch
 from deepsmile.precision import (
     Attempt,
     Bounds,
@@ -15,6 +16,7 @@ from deepsmile.precision import (
     Kind,
     Precision,
     Shift,
+    local_backend,
     precision_of,
 )
 from tests.making import make_bundle
@@ -119,3 +121,21 @@ def test_it_objects_to_a_cpu_that_would_saturate_what_was_judged_without(
     objection = record(needs_vnni=needs_vnni).objection(facts)
     assert objection.startswith("this CPU has no VNNI") is (needs_vnni and facts == SATURATING)
     assert bool(objection) is (needs_vnni and facts == SATURATING)
+
+
+@pytest.mark.parametrize(("facts", "refused"), [(SATURATING, True), (VNNI, False)])
+def test_models_judged_with_vnni_are_not_run_without(
+    facts: str, refused: bool, tmp_path: Path
+) -> None:
+    """Their sums might saturate, and nobody has measured what the scores would be then."""
+    made = bundle_with(
+        {"precision": record(needs_vnni=True).model_dump(mode="json")}, tmp_path / "repository"
+    )
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text(facts)
+    if refused:
+        with pytest.raises(BundleMismatch, match="no VNNI, so scores may be off: use demo"):
+            local_backend(made, threads=1, facts=cpu)
+        return
+    tiles = np.zeros((2, 224, 224, 3), np.uint8)  # (2, 224, 224, 3)
+    assert np.isfinite(local_backend(made, threads=1, facts=cpu).encode(tiles)).all()

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bundle import load_bundle
 from deepsmile.cli.options import BundleName, JsonFlag, OutPath, RequestedMpp, SlidePath
 from deepsmile.cli.progress import progress_bar
 from deepsmile.cli.render import deliver
 from deepsmile.pipeline import SlideSource, score_slide
+from deepsmile.precision import local_backend
 from deepsmile.report import Report
 from deepsmile.settings import Settings
 
@@ -29,7 +29,7 @@ def score_here(slide: Path, bundle: str | None, mpp: float | None, settings: Set
     reader.start()  # its imports overlap with the loading of the models
     try:
         loaded = load_bundle(settings.model_repository, bundle or settings.default_bundle)
-        backend = OnnxBackend(loaded, settings.threads)
+        backend = local_backend(loaded, settings.threads)
         with progress_bar() as progress:
             source = SlideSource(slide, mpp=mpp)
             return score_slide(source, loaded, backend, reader, progress=progress)

@@ -41,7 +41,7 @@ from deepsmile_training.variants.bundle import (
 )
 from deepsmile_training.variants.card import render_variant_card
 from deepsmile_training.variants.gate import BOUNDS, Served, measure
-from deepsmile_training.variants.precision import WEIGHT_BITS, write_fp16, write_int8
+from deepsmile_training.variants.precision import SPARED_BITS, WEIGHT_BITS, write_fp16, write_int8
 from deepsmile_training.variants.selection import calibration_tiles, split_slides
 
 NO_JUDGE = "a CPU computes fp16 graphs in fp32, so it cannot tell what they do to scores"
@@ -136,13 +136,15 @@ def _bytes(wish: Wish, reader: Reader, stage: Stage) -> Material:
     sha256 = hashlib.sha256(tiles.tobytes()).hexdigest()
     calibration = Calibration(slides=len(calibrating), tiles=len(tiles), tiles_sha256=sha256)
     unharmed = not saturates(CPU_FACTS.read_text())
+    recipes = [(f"{bits}-bit weights", bits, False) for bits in WEIGHT_BITS]
+    recipes.append((f"{SPARED_BITS}-bit weights, first layer in fp32", SPARED_BITS, True))
     ways = [
         Way(
-            f"{bits}-bit weights",
-            partial(write_int8, tiles=tiles, weight_bits=bits),
+            how,
+            partial(write_int8, tiles=tiles, weight_bits=bits, spare_first=spare),
             needs_vnni=bits == 8 and unharmed,
         )
-        for bits in WEIGHT_BITS
+        for how, bits, spare in recipes
     ]
     return Material(judges, ways, calibration)
 

@@ -18,12 +18,18 @@ WEIGHERS = ("Conv", "Gemm", "MatMul")
 """What comes before the first of these only scales pixels."""
 WEIGHT_BITS = (7, 8)
 """In the order they are tried: 7 give like features on every CPU, 8 do where nothing saturates."""
+SPARED_BITS = 8
+"""Last comes this with the first convolution in fp32: nearest to fp32, and half as fast again."""
 
 
-def write_int8(encoder: Path, out: Path, tiles: RGB, weight_bits: int) -> None:
+def write_int8(
+    encoder: Path, out: Path, tiles: RGB, weight_bits: int, *, spare_first: bool = False
+) -> None:
     """Write `encoder` as `out` with bytes for activations and signed weights per channel.
 
-    The ranges of activations are those that `tiles` (n, size, size, 3) bring about.
+    The ranges of activations are those that `tiles` (n, size, size, 3) bring about, averaged over
+    batches: the few largest values are cut off, and the rest keeps a finer grid. `spare_first`
+    leaves the first layer, which sees the tiles' own pixels, in fp32.
 
     Raises:
         RequestInvalid: the encoder has nothing to quantise.
@@ -33,7 +39,8 @@ def write_int8(encoder: Path, out: Path, tiles: RGB, weight_bits: int) -> None:
 
     model = onnx.load(encoder)
     _name_nodes(model)
-    scaling = _scaling_nodes(model)
+    scaling, first = _scaling_nodes(model)
+    spared = [*scaling, first] if spare_first else scaling
     _widen_constants(model, scaling, width=tiles.shape[2])
     add_pre_process_metadata(model)  # exported graphs are simple already
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +52,8 @@ def write_int8(encoder: Path, out: Path, tiles: RGB, weight_bits: int) -> None:
         weight_type=QuantType.QInt8,
         per_channel=True,
         reduce_range=weight_bits < 8,
-        nodes_to_exclude=[node.name for node in scaling],
+        nodes_to_exclude=[node.name for node in spared],
+        extra_options={"CalibMovingAverage": True},
     )
 
 
@@ -76,13 +84,13 @@ def _name_nodes(model: onnx.ModelProto) -> None:
         node.name = node.name or f"{node.op_type}_{number}"
 
 
-def _scaling_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes that turn bytes into normalised planes; they stay in fp32."""
+def _scaling_nodes(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], onnx.NodeProto]:
+    """The nodes that turn bytes into normalised planes, which stay in fp32; and the one after."""
     nodes = list(model.graph.node)
     first = next((i for i, node in enumerate(nodes) if node.op_type in WEIGHERS), None)
     if first is None:
         raise RequestInvalid("the encoder has no convolution and no matrix: nothing to quantise")
-    return nodes[:first]
+    return nodes[:first], nodes[first]
 
 
 def _widen_constants(model: onnx.ModelProto, scaling: list[onnx.NodeProto], width: int) -> None:
