@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import encoding, precision, reading, road, serving, startup
+from benchmarks import encoding, gpu, precision, reading, road, serving, startup
 from benchmarks.inputs import GMAC, reader_for, throwaway_bundle
 from deepsmile.backends.onnx import OnnxBackend, available_cores
 from deepsmile.bundle import Bundle
@@ -83,6 +83,13 @@ def test_precision_compares_both_on_the_same_tiles(slide: Path, tmp_path: Path) 
     tiles = precision.tissue_tiles(slide, tmp_path)
     assert tiles.shape[1:] == (224, 224, 3)
     assert len(tiles) > 30
+
+
+def test_the_gpu_s_road_runs_on_any_device(tmp_path: Path) -> None:
+    backend = gpu.TorchBackend(throwaway_bundle(tmp_path, gpu.ARCHITECTURE, 256.0), "cpu")
+    tiles = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    assert backend.encode(tiles).shape == (3, 512)
+    assert "tiles/s in batches of 3" in gpu.encoding(backend, batch=3, rounds=1)
 
 
 def test_a_second_head_on_a_known_slide_costs_next_to_nothing(

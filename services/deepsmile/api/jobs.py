@@ -36,7 +36,7 @@ from deepsmile.wire import ANSWERED, ENDED, MAX_WAIT_S, Job, JobPage, JobState, 
 MAX_ID = (1 << 63) - 1
 """Largest number that the store counts to."""
 LAST_ID = re.compile(r"[0-9]{1,20}")
-POLL_S = 0.2
+POLL_S = 0.1
 """How often a waiting request looks at its job."""
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:[,;]|$)", re.IGNORECASE)
 
