@@ -8,6 +8,7 @@ from deepsmile.reading import Reader
 from deepsmile.tiles import TileBatch
 from deepsmile_training.contracts import feature_contract
 from deepsmile_training.demo.pretext import (
+    BACKBONE,
     PARTS,
     UNTRAINED,
     PretextRecipe,
@@ -17,7 +18,7 @@ from deepsmile_training.demo.pretext import (
     read_pretext_tiles,
     train_encoder,
 )
-from deepsmile_training.encoder import make_encoder
+from deepsmile_training.encoders.tile_encoder import make_encoder
 from deepsmile_training.synthetic.anatomy import draw_anatomy
 from deepsmile_training.synthetic.nuclei import draw_nuclei
 from tests.training.conftest import PaintedSlide
@@ -91,5 +92,5 @@ def test_training_is_seeded_and_moves_the_weights(painted: dict[str, PaintedSlid
     assert told == [1]
     first, second = one.backbone.conv5[0].weight, other.backbone.conv5[0].weight
     assert torch.equal(first, second)
-    assert (first - make_encoder(4).backbone.conv5[0].weight).abs().max() > 1e-3
+    assert (first - make_encoder(BACKBONE, 4).backbone.conv5[0].weight).abs().max() > 1e-3
     assert not one.training

@@ -21,11 +21,13 @@ from deepsmile.contract import Encoder
 from deepsmile.reading import Reader
 from deepsmile.tiles import TileBatch
 from deepsmile_training.contracts import feature_contract
-from deepsmile_training.encoder import FEATURE_DIM, TileEncoder, make_encoder, settle_batch_norm
+from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder, settle_batch_norm
 from deepsmile_training.synthetic.anatomy import TILE_UM
 from deepsmile_training.synthetic.slide import TileTruth, truth_of
 from deepsmile_training.synthetic.specimen import SlideSpec
 
+BACKBONE, FEATURE_DIM = "shufflenet_v2_x1_0", 1024
+"""The paper's for breast cancer, section 4.1.1."""
 PARTS = 2
 """A tile is cut in PARTS x PARTS crops: four samples for the price of one."""
 MIN_NUCLEI = 3
@@ -92,7 +94,7 @@ def train_encoder(
     advance: Callable[[], None] = lambda: None,
 ) -> TileEncoder:
     """A He-initialised encoder, trained to tell log nuclear size and log number of its crops."""
-    encoder = make_encoder(seed)
+    encoder = make_encoder(BACKBONE, seed)
     settling = tiles.pixels[:: max(len(tiles.pixels) // SETTLING_TILES, 1)]  # (~256, h, w, 3)
     encoder.normalise_for(settling)
     crops, target = _samples(tiles)  # (n, h, w, 3), (n, 2)

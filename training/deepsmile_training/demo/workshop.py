@@ -18,8 +18,13 @@ from deepsmile.reading import Reader, ReaderLimits
 from deepsmile_training.contracts import feature_contract
 from deepsmile_training.demo.cohort import PRETEXT, draw_cohort, recipe_digest
 from deepsmile_training.demo.plan import DemoPlan
-from deepsmile_training.demo.pretext import UNTRAINED, read_pretext_tiles, train_encoder
-from deepsmile_training.encoder import FEATURE_DIM, export_encoder
+from deepsmile_training.demo.pretext import (
+    FEATURE_DIM,
+    UNTRAINED,
+    read_pretext_tiles,
+    train_encoder,
+)
+from deepsmile_training.encoders.tile_encoder import export_encoder
 from deepsmile_training.extraction import extract_bags
 from deepsmile_training.provenance import SERVING, TRAINING, software_versions, source_digest
 from deepsmile_training.synthetic.files import make_slides
@@ -97,7 +102,8 @@ def _slides(plan: DemoPlan, specs: Sequence[SlideSpec], what: str, shop: Worksho
 
 
 def _encoder_key(plan: DemoPlan, specs: Sequence[SlideSpec]) -> str:
-    trainer = source_digest(TRAINING, "encoder.py", "export.py", "demo/pretext.py")
+    encoder = ("encoders/backbones.py", "encoders/tile_encoder.py")
+    trainer = source_digest(TRAINING, *encoder, "export.py", "demo/pretext.py")
     cutter, rules = source_digest(SERVING), feature_contract(UNTRAINED).digest
     numbers = [asdict(plan.pretext), plan.seed, plan.threads]
     return _key(recipe_digest(specs), trainer, cutter, rules, *numbers)

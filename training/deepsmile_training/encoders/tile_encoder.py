@@ -1,44 +1,47 @@
-"""Encoder: ShuffleNetV2 x1.0 from tiles of bytes to features, normalisation inside."""
+"""TileEncoder: a backbone from tiles of bytes to features, normalisation inside."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import shufflenet_v2_x1_0
 
+from deepsmile_training.encoders.backbones import Backbone, make_backbone
 from deepsmile_training.export import export_onnx
 
-FEATURE_DIM = 1024
 TILE_PX = 224
 
 
 class TileEncoder(nn.Module):
-    """(B, 224, 224, 3) uint8 -> (B, 1024) float32: scale to [0, 1], normalise, encode, average.
-
-    The backbone is the paper's for breast cancer (section 4.1.1), without its classifier and
-    initialised after He et al. 2015.
-    """
+    """(B, 224, 224, 3) uint8 -> (B, D) float32: scale to [0, 1], normalise, fit, encode."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.backbone = shufflenet_v2_x1_0(weights=None)
-        self.backbone.fc = nn.Identity()
+        self.name = backbone.name
+        self.feature_dim = backbone.feature_dim
+        self.input_px = backbone.input_px
+        self.backbone = backbone.module
         self.register_buffer("mean", torch.zeros(3, 1, 1))  # (3, 1, 1)
         self.register_buffer("deviation", torch.ones(3, 1, 1))  # (3, 1, 1)
-        for part in self.backbone.modules():
-            if isinstance(part, nn.Conv2d):
-                nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+        self.normalise_by(backbone.mean, backbone.deviation)
 
     def forward(self, tiles: Tensor) -> Tensor:
         return self.encode_unit(tiles.permute(0, 3, 1, 2).float() / 255)  # (B, D)
 
     def encode_unit(self, unit: Tensor) -> Tensor:
         """(B, 3, h, w) in [0, 1] -> (B, D)."""
-        features: Tensor = self.backbone((unit - self.mean) / self.deviation)  # (B, D)
+        planes = (unit - self.mean) / self.deviation  # (B, 3, h, w)
+        features: Tensor = self.backbone(self._fitted(planes))  # (B, D)
         return features
+
+    def normalise_by(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
+        """Set the colour normalisation, in units of [0, 1]."""
+        self.mean.copy_(torch.tensor(mean).view(3, 1, 1))
+        self.deviation.copy_(torch.tensor(deviation).view(3, 1, 1))
 
     def normalise_for(self, tiles: Tensor) -> None:
         """Set the colour normalisation to the mean and deviation of `tiles` (n, h, w, 3)."""
@@ -46,11 +49,25 @@ class TileEncoder(nn.Module):
         self.mean.copy_(unit.mean(dim=(0, 1, 2)).view(3, 1, 1))
         self.deviation.copy_(unit.std(dim=(0, 1, 2)).view(3, 1, 1))
 
+    def _fitted(self, planes: Tensor) -> Tensor:
+        """Planes (B, 3, h, w) in the size that the backbone takes."""
+        size = self.input_px
+        if size is None or planes.shape[-2:] == (size, size):
+            return planes
+        return F.interpolate(planes, size=(size, size), mode="bilinear", align_corners=False)
 
-def make_encoder(seed: int) -> TileEncoder:
-    """A He-initialised encoder; nothing is downloaded."""
+
+def make_encoder(backbone: str, seed: int) -> TileEncoder:
+    """An encoder with He-initialised convolutions (section 4.1.1, He et al. 2015).
+
+    Nothing is downloaded.
+    """
     torch.manual_seed(seed)
-    return TileEncoder()
+    encoder = TileEncoder(make_backbone(backbone))
+    for part in encoder.backbone.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+    return encoder
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """The encoder and its graph: bytes in, features out, whatever the batch."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +11,38 @@ import torch
 from torch import nn
 
 from deepsmile.backends.onnx import OnnxEncoder
-from deepsmile_training.encoder import TileEncoder, make_encoder, settle_batch_norm
+from deepsmile_training.demo.pretext import BACKBONE
+from deepsmile_training.encoders.tile_encoder import make_encoder, settle_batch_norm
 
 MAX_BYTES = 7_000_000
 
 
 def test_convolutions_are_he_initialised() -> None:
     """Section 4.1.1, He et al. 2015: sd sqrt(2 / fan in)."""
-    weight = make_encoder(0).backbone.conv5[0].weight  # (1024, 464, 1, 1)
+    weight = make_encoder(BACKBONE, 0).backbone.conv5[0].weight  # (1024, 464, 1, 1)
     assert weight.std().item() == pytest.approx((2 / 464) ** 0.5, rel=0.02)
 
 
 def test_the_same_seed_gives_the_same_encoder() -> None:
-    one, other, third = (make_encoder(seed).backbone.conv1[0].weight for seed in (1, 1, 2))
+    one, other, third = (
+        make_encoder(BACKBONE, seed).backbone.conv1[0].weight for seed in (1, 1, 2)
+    )
     assert torch.equal(one, other)
     assert not torch.equal(one, third)
 
 
+def test_the_demos_first_weights_are_those_of_its_published_bundle() -> None:
+    """Bit for bit those that the demo began with before backbones had names."""
+    state = make_encoder(BACKBONE, 0).state_dict()
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].numpy().tobytes())
+    assert digest.hexdigest() == "423019a65b92320c461b9269f897b63b43e037e4b8eb342e3bf82c9f583dd399"
+
+
 def test_normalisation_is_the_tiles_mean_and_deviation() -> None:
     tiles = torch.tensor([[[[0, 51, 255]], [[255, 51, 255]]]], dtype=torch.uint8)  # (1, 2, 1, 3)
-    encoder = TileEncoder()
+    encoder = make_encoder(BACKBONE, 0)
     encoder.normalise_for(tiles)
     np.testing.assert_allclose(encoder.mean.flatten(), [0.5, 0.2, 1.0], atol=1e-6)
     np.testing.assert_allclose(encoder.deviation.flatten(), [0.5**0.5, 0, 0], atol=1e-6)
@@ -38,7 +51,7 @@ def test_normalisation_is_the_tiles_mean_and_deviation() -> None:
 def test_settled_batch_norms_hold_the_average_over_the_tiles(noise_tiles) -> None:
     """The first batch norm's mean is that of its convolution's output over all tiles."""
     tiles = torch.from_numpy(noise_tiles)
-    encoder = make_encoder(3)
+    encoder = make_encoder(BACKBONE, 3)
     encoder.normalise_for(tiles)
     settle_batch_norm(encoder, tiles, batch=4)
     convolution, norm = encoder.backbone.conv1[0], encoder.backbone.conv1[1]

@@ -1,0 +1,124 @@
+"""EncoderFile: an encoder in a model repository, before there are heads for it.
+
+A bundle needs a head, so an encoder alone is no bundle. `NAME.encoder.json` says all that a
+bundle will say of it: the feature contract, the files with their digests, where it is from.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from deepsmile.bundle import bundle_names, load_bundle
+from deepsmile.contract import FeatureContract
+from deepsmile.digest import digest_of, digest_of_file
+from deepsmile.disk import write_file
+from deepsmile.errors import BundleCorrupt, BundleUnknown
+from deepsmile.frozen import Frozen, Name, Sha256
+
+SUFFIX = ".encoder.json"
+
+Colour = tuple[float, float, float]
+
+
+class Preprocessing(Frozen):
+    """What the graph does to bytes before its first layer; its digest covers all of it."""
+
+    scale: Literal["0 to 1"]
+    mean: Colour
+    deviation: Colour
+    """Subtracted and divided by, per channel, after scaling."""
+    input_px: Annotated[int, Field(ge=1)]
+    """Edge of what the backbone sees; other than the tiles', the graph resizes them bilinearly."""
+
+
+class EncoderFile(Frozen):
+    """`NAME.encoder.json` as it is written."""
+
+    format: Literal["deepsmile-encoder/1"]
+    name: Name
+    backbone: str
+    preprocessing: Preprocessing
+    features: FeatureContract
+    model: str
+    card: str
+    """Which of `files` is the ONNX graph, and which is for people."""
+    files: dict[str, Sha256]
+    """Digest of each file by its path from the repository's root."""
+    provenance: dict[str, Any]
+    """Where it came from: initialisation, training, export, what was measured."""
+
+
+@dataclass(frozen=True)
+class RepositoryEncoder:
+    """An encoder of a repository, its files verified."""
+
+    root: Path
+    file: EncoderFile
+
+    @property
+    def path(self) -> Path:
+        """The ONNX graph."""
+        return self.root / self.file.model
+
+
+def write_encoder(repository: Path, file: EncoderFile) -> RepositoryEncoder:
+    """Seal and write an encoder whose files are in place, and load it back."""
+    content = file.model_dump(mode="json")
+    sealed = {**content, "digest": digest_of(content)}
+    text = json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    write_file(repository / f"{file.name}{SUFFIX}", text)
+    return load_encoder(repository, file.name)
+
+
+def load_encoder(repository: Path, name: str) -> RepositoryEncoder:
+    """Load `NAME.encoder.json` and check every digest.
+
+    Raises:
+        BundleUnknown: no encoder of that name.
+        BundleCorrupt: a byte changed, a file is missing, or the contract names another graph.
+    """
+    path = repository / f"{name}{SUFFIX}"
+    known = sorted(one.name.removesuffix(SUFFIX) for one in repository.glob(f"*{SUFFIX}"))
+    if name not in known:
+        raise BundleUnknown(
+            f"no encoder named {name!r}; this repository has: {', '.join(known) or 'none'}",
+            hint="Make one with `deepsmile-train export-encoder`.",
+        )
+    file = _parse(path)
+    for relative, expected in file.files.items():
+        target = repository / relative
+        if not target.is_file():
+            raise BundleCorrupt(f"{path.name}: {relative} is missing")
+        if (found := digest_of_file(target)) != expected:
+            raise BundleCorrupt(f"{relative}: SHA-256 is {found}, the encoder says {expected}")
+    if file.files.get(file.model) != file.features.encoder.sha256 or file.card not in file.files:
+        raise BundleCorrupt(f"{path.name}: its contract or its card names no file of it")
+    return RepositoryEncoder(repository, file)
+
+
+def _parse(path: Path) -> EncoderFile:
+    try:
+        content = json.loads(path.read_text())
+        sealed = content.pop("digest")
+        if digest_of(content) != sealed:
+            raise BundleCorrupt(f"{path.name}: its content does not match its digest")
+        return EncoderFile.model_validate(content)
+    except (ValueError, KeyError, AttributeError, ValidationError) as error:
+        raise BundleCorrupt(f"{path.name}: {error}") from error
+
+
+def find_encoder(repository: Path, name: str) -> tuple[Path, FeatureContract]:
+    """The graph and the feature contract of an encoder, or of the bundle of that name.
+
+    Raises:
+        BundleUnknown: neither; the message lists the encoders.
+        BundleCorrupt: a byte changed.
+    """
+    if (repository / f"{name}{SUFFIX}").exists() or name not in bundle_names(repository):
+        found = load_encoder(repository, name)
+        return found.path, found.file.features
+    bundle = load_bundle(repository, name)
+    return bundle.encoder_path, bundle.contract.features

@@ -1,0 +1,63 @@
+"""RealTiles: those on which an exported encoder is compared with torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deepsmile.contract import FeatureContract
+from deepsmile.errors import RequestInvalid
+from deepsmile.slides.slide import RGB
+from deepsmile_training.contracts import feature_contract
+from deepsmile_training.encoders.agreement import TILES
+from deepsmile_training.encoders.tile_encoder import TILE_PX
+from deepsmile_training.tilesets.recipe import SlideRules
+from deepsmile_training.tilesets.store import TileStore
+
+IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
+
+def tiles_of_store(store: TileStore) -> RGB:
+    """`TILES` tiles from all over a store, (TILES, 224, 224, 3).
+
+    Raises:
+        RequestInvalid: it has fewer, or of another size.
+    """
+    if store.tile_px != TILE_PX:
+        raise RequestInvalid(f"the store's tiles have {store.tile_px} px, encoders take {TILE_PX}")
+    return store.read(_spread(len(store), "the store"))
+
+
+def tiles_of_folder(folder: Path) -> RGB:
+    """`TILES` images of a folder and of those below it, (TILES, 224, 224, 3).
+
+    Raises:
+        RequestInvalid: there are fewer, or one is no tile.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGES)
+    return np.stack([_image(paths[i]) for i in _spread(len(paths), str(folder))])
+
+
+def contract_of(store: TileStore) -> FeatureContract | None:
+    """The rules that cut a store's tiles from slides; their budget is training's own."""
+    rules = store.file.recipe.rules
+    if not isinstance(rules, SlideRules):
+        return None
+    return rules.contract.model_copy(
+        update={"budget": feature_contract(rules.contract.encoder).budget}
+    )
+
+
+def _spread(count: int, what: str) -> Sequence[int]:
+    if count < TILES:
+        raise RequestInvalid(f"{what} has {count} tiles; {TILES} are needed to check the export")
+    return [count * number // TILES for number in range(TILES)]
+
+
+def _image(path: Path) -> RGB:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    if image is None or image.shape != (TILE_PX, TILE_PX, 3):
+        found = "no image" if image is None else f"{image.shape[1]} x {image.shape[0]} px"
+        raise RequestInvalid(f"{path}: {found}; a tile is {TILE_PX} x {TILE_PX} px")
+    return image.astype(np.uint8, copy=False)  # (224, 224, 3)
