@@ -1,0 +1,177 @@
+"""Runs that stop and go on; folders that are taken."""
+
+import fcntl
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from deepsmile.errors import RequestInvalid, StorageFull
+from deepsmile_training.tilesets.packing import pack
+from deepsmile_training.tilesets.sources import find_images
+from deepsmile_training.tilesets.store import TileStore, open_store
+from tests.training.tilesets.conftest import no_stage, press_in, tile_pixels, write_image
+
+
+def packed(folder: Path, out: Path, **changes: object) -> TileStore:
+    return pack(find_images([folder], None), press_in(out, **changes), no_stage)
+
+
+def times(store: Path) -> dict[str, int]:
+    """When each finished shard was written."""
+    return {path.name: path.stat().st_mtime_ns for path in store.rglob("*.npz")}
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """As on a full disk: no file may be larger."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_stops_the_run_and_the_next_goes_on(image_folder: Path, tmp_path: Path) -> None:
+    """slide0 and slide1 fit, slide2 does not: it is no slide's fault, and none is dropped."""
+    store = tmp_path / "store"
+    with largest_file(3 * 224 * 224 * 3), pytest.raises(StorageFull) as full:
+        packed(image_folder, store, encoding="raw")
+    assert "run the same command again" in full.value.hint
+    assert list(store.rglob("*.partial")) == []
+    with pytest.raises(RequestInvalid, match="not complete"):
+        open_store(store)
+    before = times(store)
+    assert len(before) == 2
+    again = packed(image_folder, store, encoding="raw")
+    assert again.file.dropped == ()
+    assert again.digest == packed(image_folder, tmp_path / "other", encoding="raw").digest
+    assert before.items() <= times(store).items()
+
+
+def test_nothing_is_done_twice_and_a_changed_slide_is(image_folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    first = packed(image_folder, store)
+    before = times(store)
+    assert packed(image_folder, store).digest == first.digest
+    assert times(store) == before
+    write_image(image_folder / "slide1" / "0.jpg", tile_pixels(99))
+    changed = packed(image_folder, store)
+    same = {name for name, when in times(store).items() if before[name] == when}
+    assert same == {f"{slide.shard}.npz" for slide in first.slides if slide.name != "slide1"}
+    expected = packed(image_folder, tmp_path / "other")
+    assert changed.digest == expected.digest != first.digest
+
+
+def test_slides_can_be_added(image_folder: Path, tmp_path: Path) -> None:
+    packed(image_folder, tmp_path / "store")
+    write_image(image_folder / "a" / "0.jpg", tile_pixels(50))
+    store = packed(image_folder, tmp_path / "store")
+    assert [slide.name for slide in store.slides] == ["a", "slide0", "slide1", "slide2"]
+    assert store.digest == packed(image_folder, tmp_path / "other").digest
+
+
+def test_a_store_does_not_depend_on_workers_or_on_where_it_lies(
+    image_folder: Path, tmp_path: Path
+) -> None:
+    one = packed(image_folder, tmp_path / "one", workers=1)
+    three = packed(image_folder, tmp_path / "three", workers=3)
+    assert one.digest == three.digest
+    assert np.array_equal(one.read(range(len(one))), three.read(range(len(three))))
+
+
+def test_verify_packs_a_changed_shard_anew(image_folder: Path, tmp_path: Path) -> None:
+    """Without it only names, sizes and times are looked at."""
+    store = packed(image_folder, tmp_path / "store")
+    path = next(iter(sorted(store.folder.rglob("*.tiles"))))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    packed(image_folder, tmp_path / "store")
+    assert path.read_bytes() == bytes(data)
+    packed(image_folder, tmp_path / "store", verify=True).verify()
+    assert path.read_bytes() != bytes(data)
+
+
+def test_a_folder_holds_tiles_of_one_recipe(image_folder: Path, tmp_path: Path) -> None:
+    """HOUSE STYLE 10: mismatch raises; it never warns."""
+    packed(image_folder, tmp_path / "store")
+    with pytest.raises(RequestInvalid, match="tiles of another recipe: encoding differ"):
+        packed(image_folder, tmp_path / "store", encoding="raw")
+
+
+def test_two_runs_do_not_pack_into_one_folder(image_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    with (tmp_path / "store" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RequestInvalid, match="another run packs there"):
+            packed(image_folder, tmp_path / "store")
+    assert len(packed(image_folder, tmp_path / "store")) == 9
+
+
+def test_slides_of_the_same_tiles_are_one(image_folder: Path, tmp_path: Path) -> None:
+    """Lest a split put the one in training and the other in testing."""
+    for path in sorted((image_folder / "slide1").iterdir()):
+        write_image(image_folder / "twin" / path.name, np.zeros((1, 1, 3), np.uint8))
+        (image_folder / "twin" / path.name).write_bytes(path.read_bytes())
+    store = packed(image_folder, tmp_path / "store")
+    assert [slide.name for slide in store.slides] == ["slide0", "slide1", "slide2"]
+    assert [(one.slide, one.code, one.detail) for one in store.file.dropped] == [
+        ("twin", "slide_twice", "the same bytes as slide1")
+    ]
+
+
+def test_a_link_to_nowhere_is_no_tile(image_folder: Path, tmp_path: Path) -> None:
+    (image_folder / "slide0" / "z.jpg").symlink_to(tmp_path / "nowhere")
+    store = packed(image_folder, tmp_path / "store")
+    assert [slide.tiles for slide in store.slides] == [2, 3, 4]
+
+
+def test_progress_counts_slides(image_folder: Path, tmp_path: Path) -> None:
+    told: list[object] = []
+
+    def stage(what: str, total: int) -> Callable[[], None]:
+        told.append((what, total))
+        return lambda: told.append("one")
+
+    pack(find_images([image_folder], None), press_in(tmp_path / "store"), stage)
+    assert told == [("slides", 3), "one", "one", "one"]
+
+
+def test_a_sheet_shows_the_tiles_of_its_slide(tmp_path: Path) -> None:
+    """64 tiles of 100, spread evenly, each where it belongs; at most 300 kB."""
+    for number in range(100):
+        colour = np.full((224, 224, 3), (2 * number, 255 - 2 * number, 90), np.uint8)
+        write_image(tmp_path / "s" / f"{number:03}.png", colour)
+    packed(tmp_path / "s", tmp_path / "store")
+    path = tmp_path / "store" / "qc" / "s.jpg"
+    sheet = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]
+    assert sheet.shape == (28 + 8 * 104, 8 * 104, 3)
+    for place in range(64):
+        number = place * 99 // 63
+        found = sheet[28 + place // 8 * 104 + 50, place % 8 * 104 + 50]
+        assert np.abs(found.astype(int) - (2 * number, 255 - 2 * number, 90)).max() < 8
+    assert path.stat().st_size <= 300_000
+
+
+def test_a_lost_sheet_is_made_again(image_folder: Path, tmp_path: Path) -> None:
+    packed(image_folder, tmp_path / "store")
+    sheet = tmp_path / "store" / "qc" / "slide1.jpg"
+    before = sheet.read_bytes()
+    sheet.unlink()
+    packed(image_folder, tmp_path / "store")
+    assert sheet.read_bytes() == before
+
+
+def test_a_sheet_of_noise_is_small_all_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(64):
+        noise = rng.integers(0, 255, (224, 224, 3), np.uint8)
+        write_image(tmp_path / "s" / f"{number}.jpg", noise)
+    packed(tmp_path / "s", tmp_path / "store")
+    assert (tmp_path / "store" / "qc" / "s.jpg").stat().st_size <= 300_000

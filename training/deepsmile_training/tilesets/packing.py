@@ -1,0 +1,194 @@
+"""Packing: slides into a store, several at a time; what is finished is never done again.
+
+Threads, since the work is done elsewhere: each has a reader, which decodes in a process of its
+own, and hashing, coding and writing let other threads run. They leave nothing behind when killed.
+"""
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
+from typing import Any
+
+from deepsmile.disk import NO_ROOM, write_file
+from deepsmile.errors import DeepSmileError, RequestInvalid, StorageFull
+from deepsmile.reading import Reader
+from deepsmile_training.tilesets.cutting import Finding
+from deepsmile_training.tilesets.pressing import Press, Stage, shard_of, stored
+from deepsmile_training.tilesets.recipe import TileRecipe
+from deepsmile_training.tilesets.shard import Dropped
+from deepsmile_training.tilesets.sources import Entry, Sources
+from deepsmile_training.tilesets.store import (
+    SHARDS,
+    SHEETS,
+    StoredSlide,
+    StoreFile,
+    TileStore,
+    open_store,
+    read_store_file,
+)
+
+AGAIN = "Free space and run the same command again: what is packed is kept."
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a slide."""
+
+    slide: StoredSlide | None
+    dropped: tuple[Dropped, ...] = ()
+
+
+@dataclass
+class _Run:
+    """One run of a press."""
+
+    press: Press
+    readers: SimpleQueue[Reader] = field(default_factory=SimpleQueue)
+    stopping: Event = field(default_factory=Event)
+
+
+def pack(sources: Sources, press: Press, stage: Stage) -> TileStore:
+    """Pack every slide that can be; the others are in the store's list, each with its reason.
+
+    Raises:
+        RequestInvalid: no tile could be packed; the folder holds tiles of another recipe, or
+            another run is at it.
+        StorageFull: the disk is; the same call goes on where this one stopped.
+    """
+    for name in (SHARDS, SHEETS):
+        (press.folder / name).mkdir(parents=True, exist_ok=True)
+    with _alone(press.folder), _saying_full():
+        _claim(press)
+        outcomes = _pack_all(sources.entries, press, stage)
+        file = _listed(outcomes, sources.dropped, press.recipe)
+        _check_not_empty(file)
+        write_file(press.folder / "store.json", file.model_dump_json(indent=1))
+    return open_store(press.folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other runs away, and clear what a killed one left half written."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            hint = "Wait for it, or choose another folder."
+            raise RequestInvalid(f"{folder}: another run packs there", hint=hint) from error
+        for partial in folder.rglob(".*.partial"):
+            partial.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def _saying_full() -> Iterator[None]:
+    try:
+        yield
+    except StorageFull as error:
+        raise StorageFull(error.detail, hint=AGAIN) from error
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise StorageFull("no room left while packing", hint=AGAIN) from error
+
+
+def _claim(press: Press) -> None:
+    """Say whose folder it is before the first tile is in it."""
+    file, begun = read_store_file(press.folder), StoreFile(complete=False, recipe=press.recipe)
+    taken = file is not None and (file.complete or any((press.folder / SHARDS).iterdir()))
+    if file is None or not taken:
+        write_file(press.folder / "store.json", begun.model_dump_json(indent=1))
+    elif file.recipe != press.recipe:
+        hint = "Choose another folder, or delete this one."
+        what = ", ".join(_differing(file.recipe, press.recipe))
+        detail = f"{press.folder} holds tiles of another recipe: {what} differ"
+        raise RequestInvalid(detail, hint=hint)
+
+
+def _differing(one: TileRecipe, other: TileRecipe) -> list[str]:
+    def flat(recipe: TileRecipe) -> dict[str, Any]:
+        return {**recipe.rules.model_dump(), **recipe.model_dump(exclude={"rules"})}
+
+    ours, theirs = flat(one), flat(other)
+    return sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
+
+
+def _pack_all(entries: Sequence[Entry], press: Press, stage: Stage) -> list[Outcome]:
+    """Outcomes in the order of the entries; the first failure that is no slide's stops all."""
+    advance, run = stage("slides", len(entries)), _Run(press)
+    with ExitStack() as stack:
+        for _ in range(press.workers):
+            reader = press.make_reader()
+            stack.callback(reader.close)
+            run.readers.put(reader)
+        pool = stack.enter_context(ThreadPoolExecutor(press.workers))
+        futures = [pool.submit(_pack_one, entry, run) for entry in entries]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                advance()
+        finally:
+            run.stopping.set()
+            pool.shutdown(cancel_futures=True)
+    return [future.result() for future in futures]
+
+
+def _pack_one(entry: Entry, run: _Run) -> Outcome:
+    """One slide; whatever is wrong with it is its outcome."""
+    reader, finding = run.readers.get(), Finding()
+    try:
+        index = shard_of(entry, run.press, reader, finding=finding, stopping=run.stopping)
+    except StorageFull:
+        raise
+    except DeepSmileError as error:
+        return _none(entry, finding, error.code, error.detail)
+    finally:
+        run.readers.put(reader)
+    if index is None:
+        return _none(entry, finding, "no_tiles", "no tile to pack")
+    return Outcome(stored(entry, index, run.press), index.facts.dropped)
+
+
+def _none(entry: Entry, finding: Finding, code: str, detail: str) -> Outcome:
+    slide = Dropped(slide=entry.name, tile=None, code=code, detail=detail)
+    return Outcome(None, (slide, *finding.dropped))
+
+
+def _listed(
+    outcomes: Sequence[Outcome], dropped: Sequence[Dropped], recipe: TileRecipe
+) -> StoreFile:
+    """Slides in their order; of several with the same bytes the first, lest splits share one."""
+    slides: dict[str, StoredSlide] = {}
+    missing = list(dropped)
+    for outcome in outcomes:
+        missing += outcome.dropped
+        if (slide := outcome.slide) is None:
+            continue
+        if slide.sha256 in slides:
+            detail = f"the same bytes as {slides[slide.sha256].name}"
+            missing.append(Dropped(slide=slide.name, tile=None, code="slide_twice", detail=detail))
+        else:
+            slides[slide.sha256] = slide
+    return StoreFile(
+        complete=True, recipe=recipe, slides=tuple(slides.values()), dropped=tuple(missing)
+    )
+
+
+def _check_not_empty(file: StoreFile) -> None:
+    if file.slides:
+        return
+    sizes = [one.detail for one in file.dropped if one.code == "tile_size"]
+    if sizes:
+        px = file.recipe.rules.tile_px
+        hint = f"Give --resize to resize them, if they show as much tissue as {px} px tiles do."
+        raise RequestInvalid(f"no image is {px} x {px} px; the first is {sizes[0]}", hint=hint)
+    reasons = "; ".join(f"{one.slide}: {one.code}, {one.detail}" for one in file.dropped[:5])
+    raise RequestInvalid(
+        f"no tile to pack: {reasons or 'no slide and no tile image was found'}",
+        hint="Check the source; tile images need --images.",
+    )

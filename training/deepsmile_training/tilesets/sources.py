@@ -1,0 +1,150 @@
+"""Sources: which slides there are, whose they are, and what is said of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deepsmile.errors import SlideNotFound
+from deepsmile_training.cohorts.problems import CohortInvalid
+from deepsmile_training.cohorts.tcga_barcode import Barcode, parse_barcode
+from deepsmile_training.tilesets.manifest import Manifest, Row
+from deepsmile_training.tilesets.shard import Dropped
+from deepsmile_training.variants.selection import slides_in
+
+SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".dcm", ".zip")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A slide to pack."""
+
+    name: str
+    case: str
+    files: tuple[Path, ...]
+    """The slide, or its tile images."""
+    labels: dict[str, str] = field(default_factory=dict)
+    mpp: float | None = None
+    """Microns per pixel of level 0, overriding the file's."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was found."""
+
+    entries: tuple[Entry, ...]
+    dropped: tuple[Dropped, ...]
+
+
+def find_slides(places: Sequence[Path], manifest: Manifest | None) -> Sources:
+    """Slides of folders, or files; with a manifest only those that it names.
+
+    Raises:
+        SlideNotFound: a place does not exist.
+    """
+    found = [path for place in places for path in _slides_below(place)]
+    return _matched([Entry(_name_of(path), "", (path,)) for path in found], manifest)
+
+
+def find_images(places: Sequence[Path], manifest: Manifest | None) -> Sources:
+    """Tile images of folders, slide by slide; with a manifest only of the slides it names.
+
+    An image whose name holds a TCGA slide barcode is of that slide, its folder names the class
+    and the folder above that the split, as in Kather's TCGA-CRCk; of others the folder is the
+    slide.
+
+    Raises:
+        SlideNotFound: a place does not exist.
+    """
+    slides: dict[str, list[Path]] = {}
+    for place in places:
+        if not place.is_dir():
+            raise SlideNotFound(f"{place}: no such folder")
+        for path in sorted(place.absolute().rglob("*")):
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+                slides.setdefault(_slide_of_image(path), []).append(path)
+    return _matched([_image_entry(name, files) for name, files in slides.items()], manifest)
+
+
+def _case_of(slide: str) -> str:
+    """The TCGA patient in a slide's name; else every slide is a case."""
+    barcode = _barcode_of(slide)
+    return barcode.patient if barcode else slide
+
+
+def _barcode_of(name: str) -> Barcode | None:
+    try:
+        return parse_barcode(name)
+    except CohortInvalid:
+        return None
+
+
+def _slides_below(place: Path) -> Iterator[Path]:
+    """The slides of a folder and of those in it; files of other kinds in them are none."""
+    for path in slides_in(place):
+        if path.is_dir() and path != place:
+            yield from _slides_below(path)
+        elif path == place or path.suffix.lower() in SLIDE_SUFFIXES:
+            yield path
+
+
+def _name_of(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
+
+
+def _slide_of_image(path: Path) -> str:
+    barcode = _barcode_of(path.stem)
+    return barcode.slide if barcode and barcode.slide else path.parent.name
+
+
+def _image_entry(name: str, files: list[Path]) -> Entry:
+    folder = files[0].parent
+    if folder.name == name:
+        return Entry(name, "", tuple(files))
+    return Entry(name, "", tuple(files), {"class": folder.name, "split": folder.parent.name})
+
+
+def _matched(found: Sequence[Entry], manifest: Manifest | None) -> Sources:
+    """Entries with their rows; those that have none, or share a name, are dropped."""
+    rows = {row.name: row for row in manifest.rows} if manifest else {}
+    entries: dict[str, Entry] = {}
+    dropped: list[Dropped] = []
+    for entry in (*found, *_named_by_path(manifest, found)):
+        row = rows.get(entry.name) or rows.get(entry.files[0].name)
+        if manifest and row is None:
+            dropped.append(_drop(entry.name, "not_listed", "the manifest does not name it"))
+        elif entry.name in entries:
+            dropped.append(_drop(entry.name, "name_twice", "another slide has this name"))
+        elif _folders(entry) > 1:
+            dropped.append(_drop(entry.name, "two_folders", "its tiles lie in two folders"))
+        else:
+            entries[entry.name] = _with_row(entry, row)
+    names = {name for entry in entries.values() for name in (entry.name, entry.files[0].name)}
+    missing = [name for name in rows if name not in names]
+    dropped += [_drop(name, "slide_not_found", "the manifest names it") for name in missing]
+    return Sources(tuple(sorted(entries.values(), key=lambda e: e.name)), tuple(dropped))
+
+
+def _named_by_path(manifest: Manifest | None, found: Sequence[Entry]) -> Iterator[Entry]:
+    """Slides that a manifest names by their paths from its own folder, unless found already."""
+    if manifest is None:
+        return
+    known = {path.resolve() for entry in found for path in entry.files}
+    for row in manifest.rows:
+        path = (manifest.folder / row.slide).resolve()
+        if path.suffix.lower() in SLIDE_SUFFIXES and path.exists() and path not in known:
+            yield Entry(_name_of(path), "", (path,))
+
+
+def _folders(entry: Entry) -> int:
+    return len({path.parent for path in entry.files})
+
+
+def _with_row(entry: Entry, row: Row | None) -> Entry:
+    case = (row.case if row else "") or _case_of(entry.name)
+    labels, mpp = (entry.labels | row.labels, row.mpp) if row else (entry.labels, None)
+    return Entry(entry.name, case, entry.files, labels, mpp)
+
+
+def _drop(name: str, code: str, detail: str) -> Dropped:
+    return Dropped(slide=name, tile=None, code=code, detail=detail)
