@@ -1,0 +1,75 @@
+"""Slides on disk and in manifests: found, missing by name, never guessed."""
+
+from pathlib import Path
+
+import pytest
+
+from deepsmile_training.cohorts.cohort import Cohort, make_cohort
+from deepsmile_training.cohorts.gdc import choose_files, read_manifest, write_manifest
+from deepsmile_training.cohorts.problems import CohortInvalid
+from deepsmile_training.cohorts.slides import match_slides
+
+from .people import person
+from .tables import UUID, slide_name, write_gdc
+
+
+def cohort_of(*slides: str) -> Cohort:
+    return make_cohort("some", [person(k, slides=(slide,)) for k, slide in enumerate(slides)])
+
+
+def test_slides_are_found_by_name_however_deep(tmp_path: Path):
+    barcode = slide_name("A1-000A")
+    places = {
+        barcode: f"0001/{barcode}.{UUID}.svs",
+        "s1": "deep/er/s1.NDPI",
+        "s2.tif": "s2.tif",
+        "v1.2": "v1.2.svs",
+        "mirax": "mirax.mrxs",
+        "dicom": "dicom",
+    }
+    for slide, place in places.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).mkdir() if slide == "dicom" else (tmp_path / place).touch()
+    (tmp_path / "mirax").mkdir()
+    (tmp_path / "v1.3.svs").touch()
+    (tmp_path / "0001" / f"{barcode}.{UUID}.svs.partial").touch()
+    matched = match_slides(cohort_of(*places, "v1", "S1"), tmp_path)
+    assert matched.found == {slide: tmp_path / place for slide, place in places.items()}
+    assert matched.missing == ("S1", "v1")
+
+
+def test_a_slide_with_two_files_is_refused(tmp_path: Path):
+    (tmp_path / "s1.svs").touch()
+    (tmp_path / "s1.tif").touch()
+    with pytest.raises(CohortInvalid, match="slide s1 is there 2 times"):
+        match_slides(cohort_of("s1", "s2"), tmp_path)
+
+
+def test_a_folder_without_any_of_them_is_an_error_that_names_some(tmp_path: Path):
+    slides = [f"s{k}" for k in range(7)]
+    with pytest.raises(CohortInvalid, match=r"none of the 7 slides of some: s0, s1.* and 2 more"):
+        match_slides(cohort_of(*slides), tmp_path)
+
+
+def test_a_manifest_has_the_lines_of_the_cohort_s_slides(tmp_path: Path):
+    names = [slide_name(f"A1-000{letter}") for letter in "DCBA"]
+    path = write_gdc(tmp_path / "all.txt", *names)
+    chosen, missing = choose_files(cohort_of(names[3], names[1], "other"), read_manifest(path))
+    write_manifest(chosen, tmp_path / "some.txt")
+    lines = path.read_text().splitlines()
+    assert (tmp_path / "some.txt").read_text().splitlines() == [lines[0], lines[4], lines[2]]
+    assert missing == ("other",)
+    assert chosen[0].size == 1003
+
+
+def test_a_manifest_that_would_download_wrongly_is_refused(tmp_path: Path):
+    name = slide_name("A1-000A")
+    path = write_gdc(tmp_path / "all.txt", name, name)
+    with pytest.raises(CohortInvalid, match="has two files"):
+        choose_files(cohort_of(name), read_manifest(path))
+    path.write_text(path.read_text().replace("\t1001\t", "\tbig\t"))
+    with pytest.raises(CohortInvalid, match="has the size 'big'"):
+        read_manifest(path)
+    path.write_text(path.read_text().replace("\tbig\t", "\t\t"))
+    with pytest.raises(CohortInvalid, match="line 3 is incomplete"):
+        read_manifest(path)

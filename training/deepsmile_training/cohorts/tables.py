@@ -1,0 +1,79 @@
+"""Tables: CSV, TSV and XLSX files as text, cell by cell, so that "01" stays "01"."""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from zipfile import BadZipFile
+
+import pandas as pd
+
+from deepsmile_training.cohorts.problems import CohortInvalid
+
+EXCEL = (".xlsx", ".xlsm")
+SEPARATORS = ("\t", ";", ",")
+
+
+def read_table(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """All cells as stripped text, empty ones as missing; raises where a column is missing.
+
+    The first sheet of a workbook; otherwise tabs, semicolons or commas, whichever the header has
+    most of. "NA", "NaN", "null" and "None" are missing, as pandas has it.
+    """
+    try:
+        table = _read_workbook(path) if path.suffix.lower() in EXCEL else _read_text(path)
+    except FileNotFoundError as error:
+        raise CohortInvalid(f"{path}: no such file") from error
+    except (ValueError, BadZipFile, KeyError) as error:
+        raise CohortInvalid(f"{path.name}: not a table that can be read: {error}") from error
+    table.columns = table.columns.astype(str).str.strip()
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise CohortInvalid(
+            f"{path.name}: no column {', '.join(missing)}; it has {', '.join(table.columns[:20])}"
+        )
+    for column in table.columns:
+        cells = table[column].str.strip()
+        table[column] = cells.mask(cells == "")
+    return table
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, str]]:
+    """One dictionary per row, without the missing cells."""
+    return [
+        {str(key): str(cell) for key, cell in row.items() if not pd.isna(cell)}
+        for row in table.to_dict("records")
+    ]
+
+
+def column_by(rows: list[dict[str, str]], key: str, column: str) -> dict[str, str]:
+    """A column by another one. Raises CohortInvalid where two rows disagree."""
+    values: dict[str, str] = {}
+    for row in rows:
+        if key in row and column in row and values.setdefault(row[key], row[column]) != row[column]:
+            raise CohortInvalid(f"{row[key]} has {values[row[key]]} and {row[column]} for {column}")
+    return values
+
+
+def number(text: str, where: str) -> float:
+    """A cell as a finite number. Raises CohortInvalid that says where it stands."""
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise CohortInvalid(f"{where}: {text!r} is not a number") from error
+    if not -float("inf") < value < float("inf"):
+        raise CohortInvalid(f"{where}: {text} is not finite")
+    return value
+
+
+def _read_workbook(path: Path) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        # Formatting that openpyxl does not know; the cells are all there.
+        warnings.filterwarnings("ignore", "Unknown extension", UserWarning)
+        return pd.read_excel(path, dtype=str)
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline()
+    separator = max(SEPARATORS, key=header.count)
+    return pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig")
