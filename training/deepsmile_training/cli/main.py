@@ -3,8 +3,13 @@
 import typer
 
 from deepsmile.cli.edge import run
+from deepsmile_training.cli import cohorts, encoders, pretrain
 from deepsmile_training.cli.demo import demo_bundle, demo_slides
+from deepsmile_training.cli.evidence import evidence
+from deepsmile_training.cli.experiments import figure, table
+from deepsmile_training.cli.features import features
 from deepsmile_training.cli.precision import precision
+from deepsmile_training.cli.tiles import tiles
 
 commands = typer.Typer(
     name="deepsmile-train",
@@ -12,7 +17,22 @@ commands = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (demo_bundle, demo_slides, precision):
+commands.add_typer(cohorts.cohort, name="cohort")
+for command in (
+    cohorts.split,
+    cohorts.gdc_manifest,
+    tiles,
+    pretrain.pretrain,
+    encoders.probe,
+    encoders.export_encoder,
+    features,
+    table,
+    figure,
+    evidence,
+    precision,
+    demo_bundle,
+    demo_slides,
+):
     commands.command()(command)
 
 

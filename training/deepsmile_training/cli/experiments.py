@@ -1,0 +1,126 @@
+"""Commands that run the paper's experiments on a prepared cohort."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepsmile_training.cli.progress import stages
+
+if TYPE_CHECKING:
+    from deepsmile_training.experiments.grids import Grid
+    from deepsmile_training.experiments.tables import Results
+    from deepsmile_training.prepared.prepared import Prepared
+
+Where = Annotated[Path, typer.Argument(help="Folder with cohort.json, split.json, features/ ...")]
+Out = Annotated[Path, typer.Option(help="Folder for the result; cells/ is kept in it.")]
+Labels = Annotated[list[str] | None, typer.Option("--label", help="Repeatable; all of them.")]
+Extractors = Annotated[
+    list[str] | None, typer.Option("--extractor", help="Repeatable; all that have features.")
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Instead of the paper's.")]
+Batch = Annotated[int | None, typer.Option(min=2, help="Of tiles, instead of the paper's.")]
+Workers = Annotated[int, typer.Option(min=1, help="Cells to train at once, one core each.")]
+Seed = Annotated[int, typer.Option(min=0)]
+
+
+def table(
+    name: Annotated[str, typer.Argument(help="2, B.3, B.4, B.5 or B.6.")],
+    prepared: Where,
+    out: Out,
+    label: Labels = None,
+    extractor: Extractors = None,
+    epochs: Epochs = None,
+    tile_batch: Batch = None,
+    workers: Workers = 1,
+    seed: Seed = 0,
+) -> None:
+    """A table of the paper: mean and standard deviation over folds of the patients' AUC."""
+    from deepsmile_training.experiments.tables import markdown, write_table
+
+    made, grid = _grid(name, prepared, label, extractor, (epochs, tile_batch, seed))
+    results = _results(made, grid, out, workers)
+    write_table(grid, results, out / f"table_{name}")
+    typer.echo(markdown(grid, results))
+
+
+def figure(
+    name: Annotated[str, typer.Argument(help="2, 3, 4, 5, B.6 or B.7.")],
+    out: Out,
+    prepared: Annotated[Path | None, typer.Option(help="For figures 2 to 5.")] = None,
+    run: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of a pre-training run, for B.6 and B.7.")
+    ] = None,
+    label: Labels = None,
+    extractor: Extractors = None,
+    epochs: Epochs = None,
+    tile_batch: Batch = None,
+    workers: Workers = 1,
+    seed: Seed = 0,
+) -> None:
+    """A figure of the paper: violins (2), ROC curves of a label (3, 4, 5), losses (B.6, B.7)."""
+    from deepsmile_training.cohorts.problems import CohortInvalid
+    from deepsmile_training.experiments import figures
+    from deepsmile_training.experiments.cells import key_of
+
+    if name in ("B.6", "B.7"):
+        runs = dict(each.split("=", 1) for each in run or [] if "=" in each)
+        if not runs:
+            raise CohortInvalid(f"figure {name} shows pre-training runs; give --run NAME=FOLDER")
+        drawn = figures.losses({each: Path(folder) for each, folder in runs.items()})
+    elif name in ("2", "3", "4", "5"):
+        if prepared is None:
+            raise CohortInvalid(f"figure {name} is of a cohort; give --prepared FOLDER")
+        made, grid = _grid("2", prepared, label, extractor, (epochs, tile_batch, seed))
+        results = _results(made, grid, out, workers)
+        if name == "2":
+            drawn = figures.violins(grid, results)
+        else:
+            (column, *more) = grid.columns
+            if more:
+                raise CohortInvalid(f"figure {name} shows one label; give --label {column}")
+            curves = {
+                row: [
+                    out / "cells" / key_of(made, cell) / "test.csv"
+                    for cell in grid.cells[row, column]
+                ]
+                for row in grid.rows
+            }
+            drawn = figures.roc_curves(grid, results, column, curves)
+    else:
+        raise CohortInvalid(f"no figure {name}; there are 2, 3, 4, 5, B.6 and B.7")
+    for path in figures.write_figure(drawn, out / f"figure_{name}"):
+        typer.echo(path)
+
+
+def _grid(
+    name: str,
+    folder: Path,
+    labels: list[str] | None,
+    extractors: list[str] | None,
+    changed: tuple[int | None, int | None, int],
+) -> "tuple[Prepared, Grid]":
+    from deepsmile_training.experiments.grids import Wish, grid_of
+    from deepsmile_training.prepared.prepared import open_prepared
+    from deepsmile_training.supervised.recipe import TileRecipe
+
+    made = open_prepared(folder)
+    epochs, tile_batch, seed = changed
+    tiles = {"epochs": epochs, "batch": tile_batch}
+    wish = Wish(
+        labels=tuple(labels or made.cohort.label_names),
+        extractors=tuple(extractors or made.extractors),
+        seed=seed,
+        head={"epochs": epochs} if epochs else {},
+        tiles=TileRecipe.model_validate({key: n for key, n in tiles.items() if n}),
+    )
+    return made, grid_of(name, made, wish)
+
+
+def _results(made: "Prepared", grid: "Grid", out: Path, workers: int) -> "Results":
+    from deepsmile_training.experiments.running import run_cells
+
+    cells = list(dict.fromkeys(grid.all_cells))
+    with stages() as stage:
+        advance = stage("cells", len(cells))
+        return run_cells(made.root, cells, out / "cells", workers, advance)

@@ -1,0 +1,201 @@
+"""Cells: one training each, from all that decides it to its figures on validation and test.
+
+A cell's folder is named by the digest of everything that decides it, so that an interrupted table
+goes on where it stopped, and two tables share what they have in common.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from deepsmile.digest import digest_of, digest_of_file
+from deepsmile.frozen import Frozen
+from deepsmile_training.cohorts.labels import FoldLabels, resolve_labels
+from deepsmile_training.cohorts.problems import CohortInvalid
+from deepsmile_training.cohorts.sealed import Sealed, read_sealed
+from deepsmile_training.cohorts.splits import Part
+from deepsmile_training.encoders.checkpoint import load_checkpoint
+from deepsmile_training.mil.config import MilConfig
+from deepsmile_training.mil.training import fit, of_patients, patient_auc, predict
+from deepsmile_training.prepared.prepared import Packing, Prepared
+from deepsmile_training.supervised.recipe import TileRecipe
+from deepsmile_training.supervised.training import Tiles, fit_tiles, predict_tiles
+from deepsmile_training.supervised.voting import vote
+from deepsmile_training.tilesets.store import TileStore, open_store
+
+RESULT = "result.json"
+Probabilities = NDArray[np.float64]
+
+
+class HeadCell(Frozen):
+    """A head on an extractor's features (paper sections 4.2.2 and 4.2.3)."""
+
+    kind: Literal["head"] = "head"
+    extractor: str
+    label: str
+    fold: Annotated[int, Field(ge=0)]
+    config: MilConfig
+
+
+class TileCell(Frozen):
+    """The tile-supervised baseline from an encoder of `encoders/` (section 4.2.1)."""
+
+    kind: Literal["tiles"] = "tiles"
+    extractor: str
+    label: str
+    fold: Annotated[int, Field(ge=0)]
+    config: TileRecipe
+    seed: int = 0
+
+
+Cell = HeadCell | TileCell
+
+
+class Result(Sealed):
+    """What came of a cell; the predictions lie beside it, by patient."""
+
+    cell: HeadCell | TileCell
+    made_from: str
+    """Digest of the cohort, the split, and the features or tiles."""
+    patients: dict[str, tuple[int, ...]]
+    """Part -> patients of each class."""
+    best_step: int
+    validation_auc: float
+    test_auc: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One part's patients with the probability of each class, (k, C)."""
+
+    patients: tuple[str, ...]
+    p: Probabilities
+
+
+def key_of(prepared: Prepared, cell: Cell) -> str:
+    """Name of a cell's folder."""
+    return digest_of([cell.model_dump(mode="json"), made_from(prepared, cell)])[:16]
+
+
+def made_from(prepared: Prepared, cell: Cell) -> str:
+    """Digest of the data that decide a cell."""
+    if isinstance(cell, HeadCell):
+        data = prepared.feature_set(cell.extractor, cell.fold).digest
+    else:
+        store = open_store(prepared.root / "tiles")
+        data = digest_of([store.digest, digest_of_file(_encoder_path(prepared, cell))])
+    return digest_of([prepared.cohort.digest, prepared.split.digest, data])
+
+
+def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
+    """Train and evaluate; the test part is looked at once, with the weights that were chosen.
+
+    A cell that has been run is read back.
+
+    Raises:
+        CohortInvalid: a part lacks a class, features or tiles.
+    """
+    folder = cells / key_of(prepared, cell)
+    if (folder / RESULT).exists():
+        return read_sealed(folder / RESULT, Result)
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = resolve_labels(prepared.cohort, prepared.split.folds[cell.fold], cell.label)
+    if isinstance(cell, HeadCell):
+        step, validation, test = _run_head(prepared, cell, labels)
+    else:
+        step, validation, test = _run_tiles(prepared, cell, labels)
+    for part, scored in (("validation", validation), ("test", test)):
+        _write_predictions(scored, labels, folder / f"{part}.csv")
+    result = Result(
+        cell=cell,
+        made_from=made_from(prepared, cell),
+        patients={part: labels.count(part) for part in ("train", "val", "test")},
+        best_step=step,
+        validation_auc=_auc(validation, labels),
+        test_auc=_auc(test, labels),
+    )
+    result.write(folder / RESULT)
+    return result
+
+
+def _run_head(prepared: Prepared, cell: HeadCell, labels: FoldLabels) -> tuple[int, Scored, Scored]:
+    config = cell.config
+    packing = Packing(config.recipe.tiles, config.seed, config.by_patient)
+    known = prepared.feature_set(cell.extractor, cell.fold)
+    training, validation = (
+        prepared.labelled(known, labels, part, packing) for part in ("train", "val")
+    )
+    fitted = fit(
+        config.head, training, validation=validation, recipe=config.recipe, seed=config.seed
+    )
+    assert fitted.best is not None, "there is a validation part"
+    test = prepared.labelled(known, labels, "test", packing)
+    scored = [
+        Scored(*of_patients(predict(fitted.head, part.bags), part.bags.patients))
+        for part in (validation, test)
+    ]
+    return fitted.best.step, scored[0], scored[1]
+
+
+def _run_tiles(
+    prepared: Prepared, cell: TileCell, labels: FoldLabels
+) -> tuple[int, Scored, Scored]:
+    store = open_store(prepared.root / "tiles")
+    parts = {part: _tiles(prepared, store, labels, part) for part in ("train", "val", "test")}
+    fitted = fit_tiles(
+        load_checkpoint(_encoder_path(prepared, cell)),
+        parts["train"],
+        validation=parts["val"],
+        recipe=cell.config,
+        seed=cell.seed,
+    )
+    scored = []
+    for part in (parts["val"], parts["test"]):
+        p = predict_tiles(fitted.classifier, part)  # (n, C)
+        scored.append(Scored(*vote(p, part.slides, part.patients, cell.config.vote)))
+    return fitted.best.step, scored[0], scored[1]
+
+
+def _tiles(prepared: Prepared, store: TileStore, labels: FoldLabels, part: Part) -> Tiles:
+    """A part's tiles, of the slides that the store has."""
+    patient_of = prepared.cohort.patient_of_slide
+    wanted = set(labels.patients(part))
+    chosen = [
+        index for index, slide in enumerate(store.slides) if patient_of.get(slide.name) in wanted
+    ]
+    if not chosen:
+        raise CohortInvalid(f"label {labels.label}: the tile store has no {part} slide")
+    patients = tuple(patient_of[store.slides[index].name] for index in chosen)
+    numbers = np.flatnonzero(np.isin(store.slide_index, chosen))  # (n,)
+    slides = np.searchsorted(chosen, store.slide_index[numbers])  # (n,)
+    y = np.array([labels.of[patient] for patient in patients], np.int64)  # (s,)
+    return Tiles(store.read, numbers, slides, patients, y)
+
+
+def _encoder_path(prepared: Prepared, cell: TileCell) -> Path:
+    folder = prepared.root / "encoders"
+    own = folder / f"{cell.extractor}@{cell.fold}.pt"
+    return own if own.exists() else folder / f"{cell.extractor}.pt"
+
+
+def _auc(scored: Scored, labels: FoldLabels) -> float:
+    y = np.array([labels.of[name] for name in scored.patients], np.int64)  # (k,)
+    return patient_auc(scored.p, y, scored.patients)
+
+
+def _write_predictions(scored: Scored, labels: FoldLabels, path: Path) -> None:
+    """Patients with class and probabilities; of two classes `p`, which is what `evidence` reads."""
+    table = pd.DataFrame(
+        {"patient": scored.patients, "y": [labels.of[name] for name in scored.patients]}
+    )
+    if len(labels.classes) == 2:
+        table["p"] = scored.p[:, 1]
+    else:
+        for index, name in enumerate(labels.classes):
+            table[f"p_{name}"] = scored.p[:, index]
+    table.to_csv(path, index=False)

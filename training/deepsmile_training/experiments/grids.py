@@ -1,0 +1,176 @@
+"""Grids: which cells each of the paper's tables is made of."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepsmile_training.cohorts.problems import CohortInvalid
+from deepsmile_training.experiments.cells import Cell, HeadCell, TileCell
+from deepsmile_training.mil.config import MilConfig
+from deepsmile_training.mil.recipe import PAPER, DeepMILSpec, Recipe, VarMILSpec
+from deepsmile_training.prepared.prepared import Prepared
+from deepsmile_training.supervised.recipe import TileRecipe
+
+METHODS: dict[str, DeepMILSpec | VarMILSpec] = {"DeepMIL": DeepMILSpec(), "VarMIL": VarMILSpec()}
+SEARCH = Recipe(epochs=8, evaluate_every=10)
+"""Of tables B.4 and B.6, by their captions."""
+RATES = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2)
+DECAYS = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3)
+BASE_DECAY, HIGHEST_IN_GRID = 1e-4, 1e-3
+"""Higher rates were tried with one decay only (appendix B.2); the table does not say which."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What of a prepared cohort a table is about, and what of its recipes is changed."""
+
+    labels: tuple[str, ...]
+    extractors: tuple[str, ...]
+    seed: int = 0
+    head: dict[str, Any] = field(default_factory=dict)
+    """Changes of every head's recipe."""
+    tiles: TileRecipe = field(default_factory=TileRecipe)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table before its numbers: for each place, one cell per fold."""
+
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: dict[tuple[str, str], tuple[Cell, ...]]
+
+    @property
+    def all_cells(self) -> list[Cell]:
+        return [cell for place in self.cells.values() for cell in place]
+
+
+def grid_of(table: str, prepared: Prepared, wish: Wish) -> Grid:
+    """The cells of a table.
+
+    Raises:
+        CohortInvalid: no such table, or an experiment on one label is given several.
+    """
+    if table not in GRIDS:
+        raise CohortInvalid(f"no table {table}; there are {', '.join(GRIDS)}")
+    return GRIDS[table](prepared, wish)
+
+
+def table_2(prepared: Prepared, wish: Wish) -> Grid:
+    """Extractors by methods, for every label (section 5)."""
+    cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
+    for extractor in wish.extractors:
+        row = f"{extractor}, tile-supervised"
+        if (prepared.root / "encoders" / f"{extractor}.pt").exists():
+            for label in wish.labels:
+                cells[row, label] = _tile_folds(prepared, wish, extractor, label)
+    for method, spec in METHODS.items():
+        config = MilConfig(head=spec, recipe=_changed(PAPER, wish), seed=wish.seed)
+        for extractor in wish.extractors:
+            for label in wish.labels:
+                place = f"{extractor}, {method}", label
+                cells[place] = _head_folds(prepared, extractor, label, config)
+    title = "Table 2: AUC (%) on the test patients, mean and standard deviation over folds"
+    return _grid(title, cells)
+
+
+def table_b3(prepared: Prepared, wish: Wish) -> Grid:
+    """Tile-supervised from every initialisation (appendix B.1)."""
+    names = sorted(path.stem for path in (prepared.root / "encoders").glob("*.pt"))
+    names = [name for name in names if "@" not in name]
+    if not names:
+        raise CohortInvalid("no encoders: put one encoder.pt per initialisation into encoders/")
+    cells: dict[tuple[str, str], tuple[Cell, ...]] = {
+        (name, label): _tile_folds(prepared, wish, name, label)
+        for name in names
+        for label in wish.labels
+    }
+    return _grid("Table B.3: tile supervision, AUC (%) by initialisation", cells)
+
+
+def table_b4(prepared: Prepared, wish: Wish) -> Grid:
+    """DeepMIL by the number of tiles (appendix B.2)."""
+    sizes = {"All": None, "500": 500, "50": 50}
+    changes = {name: {"tiles": size} for name, size in sizes.items()}
+    return _searched(prepared, wish, "Table B.4: DeepMIL, AUC (%) by tiles", changes)
+
+
+def table_b5(prepared: Prepared, wish: Wish) -> Grid:
+    """DeepMIL by batch size, 16 epochs (appendix B.2)."""
+    changes: dict[str, dict[str, Any]] = {
+        str(size): {"batch": size, "epochs": 16} for size in (1, 4, 8, 16)
+    }
+    return _searched(prepared, wish, "Table B.5: DeepMIL, AUC (%) by batch size", changes)
+
+
+def table_b6(prepared: Prepared, wish: Wish) -> Grid:
+    """DeepMIL by learning rate and weight decay (appendix B.2)."""
+    extractor, label = _one("extractor", wish.extractors), _one("label", wish.labels)
+    cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
+    for rate in RATES:
+        for decay in DECAYS if rate <= HIGHEST_IN_GRID else (BASE_DECAY,):
+            recipe = SEARCH.model_copy(update={"learning_rate": rate, "weight_decay": decay})
+            config = _deepmil(recipe, wish)
+            place = f"lr {rate:g}", f"decay {decay:g}"
+            cells[place] = _head_folds(prepared, extractor, label, config)
+    return _grid(f"Table B.6: DeepMIL, {label}, AUC (%) by learning rate and decay", cells)
+
+
+GRIDS: dict[str, Callable[[Prepared, Wish], Grid]] = {
+    "2": table_2,
+    "B.3": table_b3,
+    "B.4": table_b4,
+    "B.5": table_b5,
+    "B.6": table_b6,
+}
+
+
+def _searched(
+    prepared: Prepared, wish: Wish, title: str, changes: dict[str, dict[str, Any]]
+) -> Grid:
+    extractor = _one("extractor", wish.extractors)
+    cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
+    for row, change in changes.items():
+        config = _deepmil(SEARCH.model_copy(update=change), wish)
+        for label in wish.labels:
+            cells[row, label] = _head_folds(prepared, extractor, label, config)
+    return _grid(title, cells)
+
+
+def _deepmil(recipe: Recipe, wish: Wish) -> MilConfig:
+    return MilConfig(head=DeepMILSpec(), recipe=_changed(recipe, wish), seed=wish.seed)
+
+
+def _changed(recipe: Recipe, wish: Wish) -> Recipe:
+    return Recipe.model_validate(recipe.model_dump() | wish.head)
+
+
+def _head_folds(
+    prepared: Prepared, extractor: str, label: str, config: MilConfig
+) -> tuple[Cell, ...]:
+    return tuple(
+        HeadCell(extractor=extractor, label=label, fold=fold, config=config)
+        for fold in range(len(prepared.split.folds))
+    )
+
+
+def _tile_folds(prepared: Prepared, wish: Wish, extractor: str, label: str) -> tuple[Cell, ...]:
+    return tuple(
+        TileCell(extractor=extractor, label=label, fold=fold, config=wish.tiles, seed=wish.seed)
+        for fold in range(len(prepared.split.folds))
+    )
+
+
+def _grid(title: str, cells: dict[tuple[str, str], tuple[Cell, ...]]) -> Grid:
+    return Grid(title, _unique(row for row, _ in cells), _unique(c for _, c in cells), cells)
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _one(what: str, names: Sequence[str]) -> str:
+    if len(names) != 1:
+        raise CohortInvalid(f"this table is about one {what}; name it: {', '.join(names)}")
+    return names[0]

@@ -1,0 +1,110 @@
+"""Features: a cohort's slides through serving's own pipeline, by one encoder.
+
+PREPARED/features/NAME/ gets one bag per slide and `features.json`, which says by which contract,
+and which slides have none and why. A bag that is there already is not made again.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepsmile.backends import TileEncoder
+from deepsmile.bag import load_bag, save_bag
+from deepsmile.contract import FeatureContract
+from deepsmile.errors import Abstention, RequestInvalid, SlideError
+from deepsmile.pipeline import SlideSource, extract
+from deepsmile.reading import Reader
+from deepsmile_training.cohorts.problems import CohortInvalid
+from deepsmile_training.cohorts.sealed import Sealed, read_sealed
+
+FILE = "features.json"
+
+
+class FeatureSet(Sealed):
+    """What lies beside the bags of one extractor."""
+
+    folder: str
+    """Its name, and the extractor's."""
+    features: FeatureContract
+    slides: tuple[str, ...]
+    """That have a bag, sorted."""
+    dropped: dict[str, str]
+    """Slide -> why it has none: not found, abstained, or damaged."""
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """An encoder that may run, and the rules by which its tiles are cut."""
+
+    name: str
+    contract: FeatureContract
+    encoder: TileEncoder
+    make_reader: Callable[[], Reader]
+    workers: int = 1
+    """Slides that are read at once."""
+
+
+def extract_features(
+    slides: Mapping[str, Path],
+    missing: tuple[str, ...],
+    extractor: Extractor,
+    root: Path,
+    advance: Callable[[], None],
+) -> FeatureSet:
+    """Make the bags of all slides; those that cannot be scored are listed, and stop nothing.
+
+    Raises:
+        RequestInvalid: no slide could be used.
+    """
+    folder = root / "features" / extractor.name
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def make(name: str) -> str:
+        with closing(extractor.make_reader()) as reader:
+            complaint = _make_bag(slides[name], folder / f"{name}.npz", extractor, reader)
+        advance()
+        return complaint
+
+    names = sorted(slides)
+    with ThreadPoolExecutor(extractor.workers) as pool:
+        complaints = dict(zip(names, pool.map(make, names), strict=True))
+    dropped = {name: why for name, why in complaints.items() if why}
+    dropped |= dict.fromkeys(missing, "slide_missing: not in the folder")
+    made = tuple(name for name in names if name not in dropped)
+    if not made:
+        raise RequestInvalid(f"no slide gave features: {next(iter(dropped.values()), 'none')}")
+    found = FeatureSet(
+        folder=extractor.name, features=extractor.contract, slides=made, dropped=dropped
+    )
+    found.write(folder / FILE)
+    return found
+
+
+def load_feature_set(folder: Path) -> FeatureSet:
+    """What an extractor made.
+
+    Raises:
+        CohortInvalid: nothing, or its list was changed, or renamed by hand.
+    """
+    known = read_sealed(folder / FILE, FeatureSet)
+    if known.folder != folder.name:
+        raise CohortInvalid(f"features/{folder.name} are those of {known.folder}")
+    return known
+
+
+def _make_bag(slide: Path, saved: Path, extractor: Extractor, reader: Reader) -> str:
+    """Why there is none; empty when there is one."""
+    if saved.exists():
+        load_bag(saved, extractor.contract.digest)
+        return ""
+    try:
+        extraction = extract(SlideSource(slide), extractor.contract, extractor.encoder, reader)
+        bag = extraction.need_bag()
+    except (SlideError, Abstention) as error:
+        return f"{error.code}: {error.detail}"
+    if not len(bag.features):
+        return "too_little_tissue: no tile of tissue"
+    save_bag(bag, saved)
+    return ""
