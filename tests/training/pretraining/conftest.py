@@ -1,0 +1,85 @@
+"""Fixtures of the pre-training tests: tiles in memory, and small runs."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from deepsmile_training.encoders.tile_encoder import TileEncoder
+from deepsmile_training.pretraining.config import PretrainConfig, parse_config
+from deepsmile_training.pretraining.distributed import World
+from deepsmile_training.pretraining.loop import Run, Trainer, train
+from deepsmile_training.pretraining.methods import first_encoder, make_method
+
+
+@dataclass(frozen=True)
+class HeldTiles:
+    """A tile store that is an array (n, S, S, 3)."""
+
+    pixels: NDArray[np.uint8]
+
+    @property
+    def tile_px(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.pixels.tobytes()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, numbers: Sequence[int]) -> NDArray[np.uint8]:
+        return self.pixels[list(numbers)]
+
+
+SMALL: dict[str, Any] = {
+    "backbone": "shufflenet_v2_x0_5",
+    "batch": 4,
+    "epochs": 2,
+    "view_px": 32,
+    "precision": "fp32",
+    "sync_batch_norm": False,
+    "byol": {"hidden": 16, "embedding_dim": 8},
+    "running": {"workers": 0, "log_steps": 1, "device": "cpu"},
+}
+
+
+def small_config(**changes: Any) -> PretrainConfig:
+    return parse_config({**SMALL, **changes}, "test")
+
+
+def small_trainer(run: Run) -> Trainer:
+    encoder, _ = first_encoder(run.config)
+    trainer = Trainer(run, make_method(encoder, run.config, run.world))
+    trainer.resume()
+    return trainer
+
+
+def run_to_end(run: Run, stopping: Callable[[], bool] = lambda: False) -> Trainer:
+    trainer = small_trainer(run)
+    train(trainer, stopping, lambda: None)
+    return trainer
+
+
+@pytest.fixture(scope="session")
+def held() -> HeldTiles:
+    """Twelve tiles of 48 px, of blurred noise."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(60, 250, (12, 6, 6, 3), np.uint8)  # (12, 6, 6, 3)
+    return HeldTiles(coarse.repeat(8, axis=1).repeat(8, axis=2))
+
+
+@pytest.fixture
+def run(held: HeldTiles, tmp_path: Path) -> Run:
+    return Run(small_config(), held, tmp_path, World())
+
+
+@pytest.fixture
+def encoder() -> TileEncoder:
+    return first_encoder(small_config())[0]

@@ -1,0 +1,112 @@
+"""Two ranks over gloo learn what one process learns from the joined batch."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepsmile.errors import RequestInvalid
+from deepsmile_training.pretraining.distributed import World, joined_world
+from deepsmile_training.pretraining.logbook import read_log
+from deepsmile_training.pretraining.loop import Run
+from deepsmile_training.pretraining.methods import prepare
+from tests.training.pretraining.conftest import HeldTiles, small_config, small_trainer
+from tests.training.pretraining.ranks import train_in
+
+ROOT = Path(__file__).parents[3]
+
+
+def ranks_of_two(port: int) -> list[dict[str, str]]:
+    """What torchrun puts into the environments of two ranks."""
+    both = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [{**both, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+
+
+def train_in_two(folder: Path, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process leads, another one follows."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        leading, following = ranks_of_two(free.getsockname()[1])
+    command = [sys.executable, "-m", train_in.__module__, str(folder), str(batch)]
+    env = {**os.environ, **following, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as other:
+        for name, value in leading.items():
+            monkeypatch.setenv(name, value)
+        train_in(folder, batch)
+        _, complaint = other.communicate(timeout=60)
+    assert other.returncode == 0, complaint
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_what_one_process_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses and weights of four steps, negatives and gradients crossing the ranks.
+
+    Without batch norms, which would see half of the batch each.
+    """
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    for folder in (alone, both, both / "others"):
+        folder.mkdir()
+    train_in(alone, 4)
+    train_in_two(both, 4, monkeypatch)
+    losses = [[entry["loss"] for entry in read_log(folder)] for folder in (alone, both)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert max(losses[0]) - min(losses[0]) > 0.05  # they are not all alike by chance
+    states = [
+        torch.load(folder / "checkpoint.pt", weights_only=True)["method"]
+        for folder in (alone, both)
+    ]
+    for name, weights in states[0].items():
+        # Adam divides by the gradient's size, so rounding shows where a gradient is near zero.
+        torch.testing.assert_close(states[1][name], weights, atol=2e-4, rtol=1e-3, msg=name)
+    assert not (both / "others" / "checkpoint.pt").exists()
+
+
+def test_ranks_take_equal_parts_of_one_batch(held: HeldTiles, tmp_path: Path) -> None:
+    """Two ranks and two parts of a batch of ten: eight tiles, each of them once."""
+    config = small_config(method="byol", batch=10, accumulation=2, epochs=1)
+    orders = [Run(config, held, tmp_path, World(rank, 2)).order for rank in range(2)]
+    shares = [order.rows(place) for order in orders for place in order.places(0)]
+    assert [len(rows) for rows in shares] == [2, 2, 2, 2]
+    assert len({row for rows in shares for row in rows}) == 8 == orders[0].batch_used
+
+
+def test_ranks_draw_from_one_batch(held: HeldTiles, tmp_path: Path) -> None:
+    """A view depends on its place in the joined batch, and on no number of ranks."""
+    config = small_config()
+    alone = Run(config, held, tmp_path, World()).order
+    second = Run(config, held, tmp_path, World(1, 2)).order
+    (whole,), (half,) = alone.places(1), second.places(1)
+    for one, part in zip(
+        alone.draws(config.augmentation, 48, whole),
+        second.draws(config.augmentation, 48, half),
+        strict=True,
+    ):
+        assert torch.equal(one.box[2:], part.box)
+        assert torch.equal(one.factors[2:], part.factors)
+    assert alone.rows(whole)[2:] == second.rows(half)
+
+
+def test_more_ranks_than_tiles_of_a_batch_are_refused(held: HeldTiles, tmp_path: Path) -> None:
+    with pytest.raises(RequestInvalid, match="none to some of 5 ranks"):
+        _ = Run(small_config(), held, tmp_path, World(0, 5)).order
+
+
+def test_batch_norms_of_ranks_without_a_gpu_cannot_be_joined(
+    held: HeldTiles, tmp_path: Path
+) -> None:
+    config = small_config(sync_batch_norm=True)
+    method = small_trainer(Run(small_config(), held, tmp_path, World())).method
+    with pytest.raises(RequestInvalid, match="sync_batch_norm"):
+        prepare(method, config, World(0, 2))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_refused() -> None:
+    with pytest.raises(RequestInvalid, match="sees no GPU"), joined_world("cuda"):
+        pass

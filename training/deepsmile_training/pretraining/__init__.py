@@ -1,0 +1,1 @@
+"""Pretraining: a tile encoder from tiles without labels (paper section 4.1.1, appendix B.1)."""

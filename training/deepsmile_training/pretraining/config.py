@@ -1,0 +1,153 @@
+"""Configuration of a pre-training run: what can change its result, and how it is run."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from deepsmile.digest import digest_of
+from deepsmile.errors import RequestInvalid
+from deepsmile.frozen import Frozen
+from deepsmile_training.encoders.initialisation import Initialisation
+from deepsmile_training.pretraining.augmentation import AUGMENTATIONS, PAPER, Augmentation
+from deepsmile_training.pretraining.ntxent import TEMPERATURE
+from deepsmile_training.pretraining.projection import Head
+
+Positive = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Adam(Frozen):
+    """The optimiser; the defaults are the paper's (section 4.1.1), without any schedule."""
+
+    learning_rate: Positive = 3e-4
+    beta1: Decay = 0.9
+    beta2: Decay = 0.99
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Momentum(Frozen):
+    """BYOL's target and heads: Grill et al. 2020, section 3.3; the paper states none."""
+
+    momentum: Decay = 0.996
+    hidden: Count = 4096
+    embedding_dim: Count = 256
+
+
+class Running(Frozen):
+    """How a run is carried out: nothing here changes what is learned, but for rounding."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: Annotated[int, Field(ge=0)] = 4
+    checkpoint_minutes: Positive = 15.0
+    log_steps: Count = 10
+    probe_epochs: Count = 5
+    compile: bool = False
+    channels_last: bool = True
+    gradient_checkpointing: bool = False
+
+
+class PretrainConfig(Frozen):
+    """One run. `batch` counts tiles over all ranks and accumulated parts."""
+
+    method: Literal["simclr", "byol"] = "simclr"
+    backbone: str = "shufflenet_v2_x1_0"
+    initialisation: Initialisation = Initialisation()
+    batch: Annotated[int, Field(ge=2)]
+    epochs: Count
+    accumulation: Count = 1
+    view_px: Annotated[int, Field(ge=32)] = 224
+    augmentation: Augmentation = PAPER
+    temperature: Positive = TEMPERATURE
+    head: Head = "mlp"
+    embedding_dim: Count = 128
+    byol: Momentum = Momentum()
+    adam: Adam = Adam()
+    precision: Literal["fp32", "bf16"] = "bf16"
+    sync_batch_norm: bool = True
+    seed: Annotated[int, Field(ge=0)] = 0
+    running: Running = Running()
+
+    @field_validator("augmentation", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value not in AUGMENTATIONS:
+            raise ValueError(f"no augmentation {value!r}; there are {', '.join(AUGMENTATIONS)}")
+        return AUGMENTATIONS[value]
+
+    @model_validator(mode="after")
+    def _accumulation_fits(self) -> Self:
+        if self.accumulation > 1 and self.method == "simclr":
+            raise ValueError(
+                "accumulation: parts of a batch are no negatives of each other, so SimCLR would"
+                " train with batches of a part's size; use gradient_checkpointing"
+            )
+        if self.batch % self.accumulation:
+            raise ValueError("accumulation: want a divisor of batch")
+        return self
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """All that can change the result, as JSON has it."""
+        return self.model_dump(mode="json", exclude={"running"})
+
+    @property
+    def recipe_digest(self) -> str:
+        """Of all that can change the result."""
+        return digest_of(self.recipe)
+
+
+def load_config(
+    path: Path | None, preset: str | None, changes: dict[str, Any] | None = None
+) -> PretrainConfig:
+    """A preset's values, then those of the YAML file (which may name its preset), then `changes`.
+
+    Raises:
+        RequestInvalid: naming the key.
+    """
+    from deepsmile_training.pretraining.presets import preset_values
+
+    written = _read(path) if path else {}
+    named = preset or written.get("preset")
+    written = {key: value for key, value in written.items() if key != "preset"}
+    values = _merged(preset_values(str(named)) if named else {}, written)
+    return parse_config(_merged(values, changes or {}), str(path or named or "configuration"))
+
+
+def parse_config(values: dict[str, Any], where: str) -> PretrainConfig:
+    """Raises RequestInvalid naming every key that is wrong."""
+    try:
+        return PretrainConfig.model_validate(values)
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(str(step) for step in each['loc']) or 'values'}: {each['msg']}"
+            for each in error.errors()
+        ]
+        raise RequestInvalid(
+            f"{where}: {'; '.join(wrong)}", hint="Correct the keys that the detail names."
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RequestInvalid(f"{path}: {error}", hint="Name a readable YAML file.") from error
+    if not isinstance(values, dict):
+        raise RequestInvalid(f"{path}: want keys and values", hint="See training/runs/*.yaml.")
+    return values
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` wins; mappings are merged key by key."""
+    both = dict(base)
+    for key, value in over.items():
+        former = both.get(key)
+        if isinstance(former, dict) and isinstance(value, dict):
+            value = _merged(former, value)
+        both[key] = value
+    return both

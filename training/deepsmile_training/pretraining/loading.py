@@ -1,0 +1,63 @@
+"""Loading: batches of bytes from a tile store, read ahead by workers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from deepsmile_training.pretraining.config import Running
+from deepsmile_training.pretraining.order import Parts
+
+
+class Tiles(Protocol):
+    """What of a tile store pre-training uses."""
+
+    @property
+    def tile_px(self) -> int:
+        """S."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of all tiles."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, numbers: Sequence[int], /) -> NDArray[np.uint8]:
+        """Tiles by their numbers, (B, S, S, 3)."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """A store whose rows are read many at a time."""
+
+    tiles: Tiles
+
+    def __getitem__(self, rows: list[int]) -> Tensor:
+        return torch.from_numpy(self.tiles.read(rows))  # (B, S, S, 3)
+
+
+def load(tiles: Tiles, parts: Parts, running: Running, *, pinned: bool) -> Iterable[Tensor]:
+    """Tiles (B, S, S, 3) uint8 of each part, in order."""
+    options: dict[str, Any] = {"prefetch_factor": 4} if running.workers else {}
+    return DataLoader(
+        _Batches(tiles),  # type: ignore[arg-type]  # any class that has rows will do
+        batch_size=None,
+        sampler=parts,
+        num_workers=running.workers,
+        pin_memory=pinned,
+        worker_init_fn=_one_thread,
+        **options,
+    )
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)  # there are as many workers as cores

@@ -1,0 +1,61 @@
+"""Logbook: what a run tells of itself, as JSON lines and for TensorBoard."""
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+from deepsmile.disk import write_file
+
+NAME = "metrics.jsonl"
+
+
+class Logbook:
+    """One entry per logged step; those after the steps that a run has `taken` are dropped."""
+
+    def __init__(self, folder: Path, taken: int) -> None:
+        self._path = folder / NAME
+        kept = [entry for entry in read_log(folder) if taken and entry["step"] <= taken]
+        write_file(self._path, "".join(json.dumps(entry) + "\n" for entry in kept))
+        self._board = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=taken + 1 if taken else 0
+        )
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        """Add an entry."""
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **figures}) + "\n")
+        for name, value in figures.items():
+            self._board.add_scalar(name, value, step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._board.close()
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """All entries, in order; a last line that a kill cut off is none."""
+    path = folder / NAME
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def summary_of(folder: Path) -> list[str]:
+    """A run in a few lines."""
+    entries = read_log(folder)
+    steps = [entry for entry in entries if "loss" in entry]
+    first, last = steps[0], steps[-1]
+    lines = [
+        f"loss {first['loss']:.3f} at step {first['step']}, {last['loss']:.3f} at {last['step']}",
+        f"feature std {last['feature_std']:.3f}, alignment {last['alignment']:.3f},"
+        f" uniformity {last['uniformity']:.3f}",
+        f"{last['tiles_per_s']:.0f} tiles/s, idle for want of tiles {last['idle_share']:.1%}",
+    ]
+    probes = [entry for entry in entries if "loss" not in entry]
+    for name in probes[0] if probes else ():
+        if name != "step":
+            lines.append(f"{name} {probes[0][name]:.3f} at first, {probes[-1][name]:.3f} at last")
+    return lines

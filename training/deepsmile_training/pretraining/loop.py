@@ -1,0 +1,195 @@
+"""Loop: steps of a method over tiles, until the last one or until it is told to stop."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from deepsmile.disk import replacing
+from deepsmile.errors import RequestInvalid
+from deepsmile_training.pretraining.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from deepsmile_training.pretraining.config import PretrainConfig
+from deepsmile_training.pretraining.diagnostics import Meter, spread_of
+from deepsmile_training.pretraining.distributed import World
+from deepsmile_training.pretraining.loading import Tiles, load
+from deepsmile_training.pretraining.logbook import Logbook
+from deepsmile_training.pretraining.methods import Method, prepare
+from deepsmile_training.pretraining.order import NETWORK, Order, Parts, Place, seed_of
+from deepsmile_training.pretraining.outcome import Outcome
+from deepsmile_training.pretraining.probing import Prober, prober_of
+from deepsmile_training.pretraining.views import make_views
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is trained, on what, and where it is kept."""
+
+    config: PretrainConfig
+    tiles: Tiles
+    folder: Path
+    world: World
+
+    @property
+    def order(self) -> Order:
+        return Order.of(self.config, len(self.tiles), self.world)
+
+
+class Trainer:
+    """A method with its optimiser, after `step` steps."""
+
+    def __init__(self, run: Run, method: Method) -> None:
+        config, device = run.config, run.world.device
+        self.run, self.order, self.step = run, run.order, 0
+        self.method = prepare(method, config, run.world)
+        learning = [part for part in self.method.parameters() if part.requires_grad]
+        adam = config.adam
+        self.optimiser = torch.optim.Adam(
+            learning,
+            adam.learning_rate,
+            (adam.beta1, adam.beta2),
+            weight_decay=adam.weight_decay,
+            fused=device.type == "cuda",
+        )
+        self._forward = DistributedDataParallel(self.method) if run.world.size > 1 else self.method
+
+    def resume(self) -> None:
+        """Go on from the run's checkpoint, if it has one."""
+        run = self.run
+        found = load_checkpoint(run.folder, run.config, run.tiles.digest, run.world.device)
+        if found:
+            self.method.load_state_dict(found.method)
+            self.optimiser.load_state_dict(found.optimiser)
+            self.step = found.step
+
+    def save(self) -> None:
+        """Keep this state as the run's checkpoint; the leading rank's."""
+        run = self.run
+        if run.world.leads:
+            state = self.method.state_dict(), self.optimiser.state_dict()
+            kept = Checkpoint(self.step, run.config.recipe, run.tiles.digest, *state)
+            save_checkpoint(kept, run.folder)
+
+    def take_step(self, parts: list[Tensor]) -> tuple[float, Tensor]:
+        """One step on this rank's parts (B, S, S, 3) of it: loss over all ranks, z (2, B, d).
+
+        Raises:
+            RequestInvalid: the loss is not finite; nothing is learnt from it.
+        """
+        config, order = self.run.config, self.order
+        torch.manual_seed(
+            seed_of(config.seed, NETWORK, self.step * order.world.size + order.world.rank)
+        )
+        self.optimiser.zero_grad()
+        losses: list[Tensor] = []
+        for place, tiles in zip(order.places(self.step), parts, strict=True):
+            last = len(losses) == len(parts) - 1
+            with self._gradients(together=last):
+                outcome = self.outcome(place, tiles)
+                torch.autograd.backward(outcome.loss / len(parts))
+            losses.append(outcome.loss.detach())
+        own = torch.stack(losses).mean()  # ()
+        loss = float(order.world.mean(own))
+        if not math.isfinite(loss):
+            self._refuse(parts, own)
+        self.optimiser.step()
+        self.step += 1
+        self.method.after_step(self.step / order.steps)
+        return loss, outcome.z.detach()
+
+    def outcome(self, place: Place, tiles: Tensor) -> Outcome:
+        """Loss and embeddings of tiles (B, S, S, 3) at a place."""
+        config, device = self.run.config, self.run.world.device
+        draws = self.order.draws(config.augmentation, tiles.shape[1], place)
+        views = torch.cat(
+            [make_views(tiles, each, config.view_px) for each in draws]
+        )  # (2B, 3, v, v)
+        if config.running.channels_last:
+            views = views.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            outcome: Outcome = self._forward(views)
+        return outcome
+
+    def _gradients(self, *, together: bool) -> AbstractContextManager[None]:
+        """Gradients of all ranks are averaged once per step, with its last part."""
+        if together or not isinstance(self._forward, DistributedDataParallel):
+            return nullcontext()
+        return self._forward.no_sync()
+
+    def _refuse(self, parts: list[Tensor], loss: Tensor) -> None:
+        run = self.run
+        path = run.folder / f"bad_batch_{self.step}_{run.world.rank}.pt"
+        rows = [self.order.rows(place) for place in self.order.places(self.step)]
+        with replacing(path) as file:
+            tiles = [part.cpu() for part in parts]  # (B, S, S, 3) each
+            torch.save({"step": self.step, "loss": loss.cpu(), "rows": rows, "tiles": tiles}, file)
+        raise RequestInvalid(
+            f"the loss of step {self.step} is not finite; its batch is kept as {path}",
+            hint="Look at the batch's tiles; else lower adam.learning_rate, or use fp32.",
+        )
+
+
+def train(trainer: Trainer, stopping: Callable[[], bool], advance: Callable[[], None]) -> None:
+    """Train to the last step, or to the one at which any rank is `stopping`; then checkpoint."""
+    run = trainer.run
+    prober = prober_of(run.tiles, run.config.view_px) if run.world.leads else None
+    with Logbook(run.folder, trainer.step) if run.world.leads else nullcontext() as book:
+        note = Note(trainer, book, prober)
+        if trainer.step == 0:
+            note.probe()
+        saved_s = time.monotonic()
+        for parts in _steps(trainer):
+            with note.meter.working(trainer.order.batch_used):
+                loss, z = trainer.take_step(parts)
+            ending = trainer.step == trainer.order.steps or run.world.any(stopping())
+            note.step(loss, z, ending=ending)
+            late = time.monotonic() - saved_s > run.config.running.checkpoint_minutes * 60
+            if ending or late:
+                trainer.save()
+                saved_s = time.monotonic()
+            advance()
+            if ending:
+                return
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the leading rank writes down; the others write nothing."""
+
+    trainer: Trainer
+    book: Logbook | None
+    prober: Prober | None
+    meter: Meter = field(default_factory=Meter)
+
+    def step(self, loss: float, z: Tensor, *, ending: bool) -> None:
+        """The figures of a step, if it is one of those that are noted."""
+        step, running = self.trainer.step, self.trainer.run.config.running
+        if self.book and (ending or step % running.log_steps == 0):
+            self.book.write(step, {"loss": loss, **spread_of(z), **self.meter.read()})
+        epochs, rest = divmod(step, self.trainer.order.steps_per_epoch)
+        if ending or (rest == 0 and epochs % running.probe_epochs == 0):
+            self.probe()
+
+    def probe(self) -> None:
+        """Ask the labels of the tiles' neighbours."""
+        if self.book and self.prober:
+            trainer = self.trainer
+            told = self.prober.probe(trainer.method.encoder, trainer.run.world.device)
+            self.book.write(trainer.step, told)
+
+
+def _steps(trainer: Trainer) -> Iterator[list[Tensor]]:
+    """This rank's parts (B, S, S, 3) of each step that is left, on its device."""
+    run, order = trainer.run, trainer.order
+    device = run.world.device
+    rows = Parts(order, trainer.step)
+    pinned = device.type == "cuda"
+    batches = iter(load(run.tiles, rows, run.config.running, pinned=pinned))
+    while parts := list(islice(batches, order.parts)):
+        yield [part.to(device, non_blocking=True) for part in parts]

@@ -1,0 +1,76 @@
+"""Methods: the modules that learn, made as a configuration says."""
+
+from functools import partial
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from deepsmile.errors import RequestInvalid
+from deepsmile_training.encoders.initialisation import Origin, load_initialisation
+from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder
+from deepsmile_training.pretraining.byol import BYOL
+from deepsmile_training.pretraining.config import PretrainConfig
+from deepsmile_training.pretraining.distributed import World
+from deepsmile_training.pretraining.projection import byol_head, simclr_head
+from deepsmile_training.pretraining.simclr import SimCLR
+
+Method = SimCLR | BYOL
+
+
+def make_method(encoder: TileEncoder, config: PretrainConfig, world: World) -> Method:
+    """The method around an encoder; its heads are the same for the same seed, on every rank."""
+    torch.manual_seed(config.seed)
+    if config.method == "simclr":
+        head = simclr_head(config.head, encoder.feature_dim, config.embedding_dim)
+        return SimCLR(encoder, head, config.temperature, world)
+    sizes = config.byol
+    projector = byol_head(encoder.feature_dim, sizes.hidden, sizes.embedding_dim)
+    predictor = byol_head(sizes.embedding_dim, sizes.hidden, sizes.embedding_dim)
+    return BYOL(encoder, projector, predictor, sizes.momentum)
+
+
+def first_encoder(config: PretrainConfig) -> tuple[TileEncoder, Origin]:
+    """The encoder before its first step, and where its weights come from."""
+    encoder = make_encoder(config.backbone, config.seed)
+    return encoder, load_initialisation(encoder, config.initialisation)
+
+
+def prepare(method: Method, config: PretrainConfig, world: World) -> Method:
+    """Put a method on its device, as fast and as small as the configuration wants.
+
+    Raises:
+        RequestInvalid: what it wants cannot be had here.
+    """
+    if config.sync_batch_norm and world.size > 1:
+        if world.device.type != "cuda":
+            raise RequestInvalid(
+                "sync_batch_norm: torch has it on GPUs only", hint="Set sync_batch_norm: false."
+            )
+        method = nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]  # torch's
+    layout = torch.channels_last if config.running.channels_last else torch.contiguous_format
+    method = method.to(world.device).to(memory_format=layout)
+    if config.running.gradient_checkpointing:
+        checkpoint_blocks(method.encoder)
+    if config.running.compile:
+        method.encoder.backbone.compile()
+    return method
+
+
+def checkpoint_blocks(encoder: TileEncoder) -> None:
+    """Recompute each block of the backbone's stages on the way back instead of keeping it.
+
+    Batch norms see their batch twice, so their running statistics move twice per step.
+
+    Raises:
+        RequestInvalid: the backbone has no stages of blocks.
+    """
+    stages = [part for part in encoder.backbone.children() if isinstance(part, nn.Sequential)]
+    blocks = [block for stage in stages for block in stage if any(block.children())]
+    if not blocks:
+        raise RequestInvalid(
+            f"gradient_checkpointing: {encoder.name} has no stages of blocks",
+            hint="Set gradient_checkpointing: false, and lower batch.",
+        )
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)

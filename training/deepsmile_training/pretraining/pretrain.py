@@ -1,0 +1,84 @@
+"""Pre-training: from tiles and a configuration to an encoder with its provenance.
+
+A run's folder holds config.yaml, checkpoint.pt, metrics.jsonl, tensorboard/, and at the end
+encoder.pt with encoder.json beside it.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepsmile.digest import digest_of_file
+from deepsmile.disk import write_file
+from deepsmile_training.encoders.checkpoint import save_checkpoint
+from deepsmile_training.encoders.initialisation import Origin
+from deepsmile_training.pretraining.logbook import read_log
+from deepsmile_training.pretraining.loop import Run, Trainer, train
+from deepsmile_training.pretraining.methods import first_encoder, make_method
+from deepsmile_training.provenance import software_versions
+
+CONFIG, ENCODER, PROVENANCE = "config.yaml", "encoder.pt", "encoder.json"
+
+Stage = Callable[[str, int], Callable[[], None]]
+
+
+def pretrain(run: Run, stopping: Callable[[], bool], stage: Stage) -> bool:
+    """Train, and write the encoder; False if it was stopped before its end.
+
+    Given again, it goes on where it stopped.
+
+    Raises:
+        RequestInvalid: the folder holds another run, the tiles do not do, or the loss is not
+            finite.
+        StorageFull
+    """
+    steps = run.order.steps
+    encoder, origin = first_encoder(run.config)
+    trainer = Trainer(run, make_method(encoder, run.config, run.world))
+    run.folder.mkdir(parents=True, exist_ok=True)
+    trainer.resume()
+    if run.world.leads:
+        values = run.config.model_dump(mode="json")
+        write_file(run.folder / CONFIG, yaml.safe_dump(values, sort_keys=False))
+    advance = stage("pre-training", steps)
+    for _ in range(trainer.step):
+        advance()
+    train(trainer, stopping, advance)
+    ended = trainer.step == steps
+    if ended and run.world.leads:
+        _write_encoder(trainer, origin)
+    return ended
+
+
+def _write_encoder(trainer: Trainer, origin: Origin) -> None:
+    path = trainer.run.folder / ENCODER
+    save_checkpoint(trainer.method.encoder.cpu(), path)
+    told = json.dumps(_provenance(trainer, origin, path), indent=2)
+    write_file(trainer.run.folder / PROVENANCE, told + "\n")
+
+
+def _provenance(trainer: Trainer, origin: Origin, path: Path) -> dict[str, Any]:
+    run, config, order = trainer.run, trainer.run.config, trainer.order
+    log = read_log(run.folder)
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    return {
+        "encoder": {"file": path.name, "sha256": digest_of_file(path)},
+        "backbone": config.backbone,
+        "method": config.method,
+        "initialisation": asdict(origin),
+        "config": config.model_dump(mode="json"),
+        "recipe_sha256": config.recipe_digest,
+        "seed": config.seed,
+        "tiles": {"sha256": run.tiles.digest, "number": len(run.tiles)},
+        "steps": order.steps,
+        "batch_used": order.batch_used,
+        "ranks": run.world.size,
+        "device": run.world.name,
+        "loss": {"first": losses[0], "last": losses[-1]},
+        "log": log[-2:],
+        "software": software_versions(),
+    }

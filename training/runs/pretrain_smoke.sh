@@ -1,0 +1,16 @@
+#!/bin/sh
+# SimCLR on a folder of tile images (sub-folders are slides), in minutes on a CPU: pack, train,
+# ask the neighbours, export. It shows that everything works; it makes no good encoder.
+#
+#   training/runs/pretrain_smoke.sh IMAGES [WORK]
+set -eu
+images=$(realpath "$1") work=$(realpath -m "${2:-deepsmile-data/pretrain-smoke}")
+cd "$(dirname "$0")/../.."
+PATH="$PWD/.venv/bin:$PATH"
+
+deepsmile-train tiles "$images" --images --out "$work/tiles"
+deepsmile-train pretrain "$work/tiles" --preset smoke --out "$work/run"
+deepsmile-train probe random:resnet18 "$work/run/encoder.pt" --store "$work/tiles" \
+    --tiles 500 --out "$work/probe.json"
+deepsmile-train export-encoder "$work/run/encoder.pt" --name simclr_smoke \
+    --store "$work/tiles" --probe "$work/probe.json" --out "$work/model_repository"
