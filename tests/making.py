@@ -155,6 +155,8 @@ def make_bundle(root: Path, name: str = "tiny", *, members: int = 2, min_tiles: 
         "calibration": {"method": "platt", "slope": 0.5, "intercept": 0.1},
         "operating_points": [{"name": "half", "threshold": 0.5, "basis": "made up"}],
         "decision": "half",
+        "conformal": None,
+        "novelty": None,
     }
     contract = {"features": features.model_dump(mode="json"), "heads": [head_contract]}
     return write_bundle(

@@ -5,8 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepsmile.bundle import Bundle, write_bundle
+from deepsmile.digest import digest_of_file
+from deepsmile.novelty import TrainingSpace
 from deepsmile.report import Abstained, Report, Scored
+from tests.making import FEATURE_DIM
 
 
 def scored(report: Report, index: int = 0) -> Scored:
@@ -34,3 +39,31 @@ def changed(bundle: Bundle, root: Path, **changes: Any) -> Bundle:
     if "heads" in changes:
         content["contract"]["heads"] = [{**head, **other} for other in changes["heads"]]
     return write_bundle(repository, content)
+
+
+def space_of(dim: int = FEATURE_DIM) -> TrainingSpace:
+    """Two directions, centred at a half."""
+    return TrainingSpace(
+        centre=np.full(dim, 0.5),
+        directions=np.eye(2, dim, dtype=np.float32),
+        scale=np.array([0.1, 0.2]),
+        rest=np.array([0.1, 0.05]),
+    )
+
+
+def with_novelty(bundle: Bundle, root: Path, content: TrainingSpace | bytes, at: float) -> Bundle:
+    """The tiny bundle with a space, or what is none, and a threshold."""
+    repository = Path(shutil.copytree(bundle.root, root / "novel"))
+    path = bundle.head_path(bundle.contract.heads[0]).with_name("novelty.npz")
+    place = path.relative_to(bundle.root).as_posix()
+    if isinstance(content, bytes):
+        (repository / place).write_bytes(content)
+    else:
+        content.save(repository / place)
+    sha256 = digest_of_file(repository / place)
+    file = json.loads((repository / "tiny.bundle.json").read_text())
+    del file["digest"]
+    file["files"][place] = sha256
+    rule = {"sha256": sha256, "threshold": at, "rate": 0.01, "basis": "made up"}
+    file["contract"]["heads"][0]["novelty"] = rule
+    return write_bundle(repository, file)

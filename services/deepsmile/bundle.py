@@ -12,14 +12,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from deepsmile.contract import Contract, Head, Name, Sha256
+from deepsmile.contract import Contract, Head, Novelty
 from deepsmile.digest import digest_of, digest_of_file
 from deepsmile.disk import write_file
 from deepsmile.errors import BundleCorrupt, BundleMismatch, BundleUnknown
+from deepsmile.frozen import Name, Sha256
 
 SUFFIX = ".bundle.json"
 SUPERSEDED = "@"
 """Between name and version of a bundle that was replaced; no name has one."""
+Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,31}$")]
 
 
 class BundleFile(BaseModel):
@@ -29,7 +31,7 @@ class BundleFile(BaseModel):
 
     format: Literal["deepsmile-bundle/1"]
     name: Name
-    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,31}$")]
+    version: Version
     notice: str
     """Said beside every score, e.g. that the model saw synthetic data only."""
     contract: Contract
@@ -68,6 +70,9 @@ class Bundle:
 
     def head_path(self, head: Head) -> Path:
         return self._path_of(head.sha256)
+
+    def novelty_path(self, novelty: Novelty) -> Path:
+        return self._path_of(novelty.sha256)
 
     def card(self) -> str:
         """The model card, Markdown."""
@@ -165,8 +170,6 @@ def _verify(root: Path, path: Path, file: BundleFile, files: Mapping[str, str]) 
         found = digest_of_file(target)
         if found != expected:
             raise BundleCorrupt(f"{relative}: SHA-256 is {found}, the bundle says {expected}")
-    contract = file.contract
-    named = {contract.features.encoder.sha256, *(head.sha256 for head in contract.heads)}
-    missing = named - set(file.files.values())
+    missing = set(file.contract.named) - set(file.files.values())
     if missing or file.card not in file.files:
         raise BundleCorrupt(f"{path.name}: no file for {', '.join(sorted(missing)) or file.card}")

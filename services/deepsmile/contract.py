@@ -7,26 +7,13 @@ digest is stamped on feature bags, so that a second head on a known slide reads 
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from deepsmile.calibration import Calibration
 from deepsmile.digest import digest_of
+from deepsmile.frozen import Frozen, Name, Sha256, Share
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
 Grey = Annotated[float, Field(ge=0, le=255)]
-
-
-class Frozen(BaseModel):
-    """A value of the contract: immutable, no unknown keys, no NaN, a digest of the whole."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) of the canonical JSON of every field."""
-        return digest_of(self.model_dump(mode="json"))
 
 
 class TileRule(Frozen):
@@ -218,6 +205,37 @@ class OperatingPoint(Frozen):
     """How it was chosen, in words for a person."""
 
 
+class Conformal(Frozen):
+    """Split-conformal prediction sets, class by class (Vovk et al. 2003; Mondrian).
+
+    A class is in a slide's set when the calibrated probability is no stranger than that of
+    `coverage` of the class's own calibration slides, so that of further slides like those, of
+    either class, `coverage` have theirs in the set. Sets of both classes or of none abstain.
+    """
+
+    coverage: Annotated[float, Field(gt=0, lt=1)]
+    """Promised share of the slides of each class whose class is in their set."""
+    negative_up_to: Share
+    """The negative class is in the set of probabilities up to this."""
+    positive_from: Share
+    """The positive class is in the set of probabilities from this on."""
+    basis: str
+    """Which slides it was fitted on, in words for a person."""
+
+
+class Novelty(Frozen):
+    """Slides unlike the training slides are declined: by a score of their mean feature."""
+
+    sha256: Sha256
+    """Digest of the .npz file that `deepsmile.novelty` computes the score with."""
+    threshold: Annotated[float, Field(gt=0)]
+    """Slides with a higher score are declined."""
+    rate: Annotated[float, Field(gt=0, lt=1)]
+    """Promised largest share of slides like the training ones that are declined all the same."""
+    basis: str
+    """Which slides the threshold was chosen on, in words for a person."""
+
+
 class Head(Frozen):
     """One slide-level label: from a feature bag to a calibrated probability."""
 
@@ -235,6 +253,10 @@ class Head(Frozen):
     operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1)]
     decision: Name
     """The operating point whose label is reported."""
+    conformal: Conformal | None
+    """null: the label is reported however near the two classes are."""
+    novelty: Novelty | None
+    """null: slides unlike the training slides are not told from others."""
 
     @model_validator(mode="after")
     def _decision_is_one_point(self) -> Self:
@@ -250,9 +272,9 @@ class Head(Frozen):
 
     @property
     def calibration_digest(self) -> str:
-        """SHA-256 (hex) of the calibration and the operating points."""
-        whole = self.model_dump(mode="json")
-        return digest_of([whole["calibration"], whole["operating_points"], whole["decision"]])
+        """SHA-256 (hex) of all that turns a raw probability into an answer."""
+        steps = {"calibration", "operating_points", "decision", "conformal"}
+        return digest_of(self.model_dump(mode="json", include=steps))
 
 
 class Contract(Frozen):
@@ -266,3 +288,9 @@ class Contract(Frozen):
         if len({head.name for head in self.heads}) != len(self.heads):
             raise ValueError("two heads have the same name")
         return self
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Digests of all files that it names: encoder, heads, and what tells novelty."""
+        novelties = (head.novelty.sha256 for head in self.heads if head.novelty)
+        return (self.features.encoder.sha256, *(head.sha256 for head in self.heads), *novelties)

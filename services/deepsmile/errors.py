@@ -16,7 +16,9 @@ DeepSmileError
 │   ├── MppMissing               no microns per pixel in the file or the request
 │   ├── MppTooCoarse             its finest level is coarser than the tiles
 │   ├── NotHE                    not brightfield, or not the colours of H&E
-│   └── TooLittleTissue          fewer tissue tiles than the head needs
+│   ├── TooLittleTissue          fewer tissue tiles than the head needs
+│   ├── OutOfDistribution        unlike the slides that the head was trained on
+│   └── Uncertain                the head cannot tell the classes apart as surely as it promises
 ├── BundleError              a model cannot be used
 │   ├── BundleUnknown            no bundle of that name
 │   ├── BundleCorrupt            a digest does not match, or a file is missing
@@ -44,7 +46,6 @@ DeepSmileError
 └── InternalError            ours; the log has the rest
 """
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -142,6 +143,16 @@ class NotHE(Abstention):
 class TooLittleTissue(Abstention):
     code = "too_little_tissue"
     hint = "Check the tissue preview with `deepsmile inspect`; send a slide with more tissue."
+
+
+class OutOfDistribution(Abstention):
+    code = "out_of_distribution"
+    hint = "Check tissue, stain and scanner against the model card; another slide may do."
+
+
+class Uncertain(Abstention):
+    code = "uncertain"
+    hint = "Take it for no answer: have the case tested by other means."
 
 
 class BundleError(DeepSmileError):
@@ -272,15 +283,13 @@ class InternalError(DeepSmileError):
     hint = "This is a fault of the service: report it with the job's id."
 
 
-def _subclasses(cls: type[DeepSmileError]) -> Iterator[type[DeepSmileError]]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)
+def _descendants(cls: type[DeepSmileError]) -> list[type[DeepSmileError]]:
+    return [kin for sub in cls.__subclasses__() for kin in (sub, *_descendants(sub))]
 
 
 def error_from_code(code: str, detail: str, hint: str | None = None) -> DeepSmileError:
     """Build the error that `code` names, as it crossed a process or the network."""
-    for cls in _subclasses(DeepSmileError):
+    for cls in _descendants(DeepSmileError):
         if cls.__dict__.get("code") == code:
             return cls(detail, hint=hint)
     return InternalError(f"{code}: {detail}", hint=hint)
@@ -288,4 +297,4 @@ def error_from_code(code: str, detail: str, hint: str | None = None) -> DeepSmil
 
 def all_codes() -> tuple[str, ...]:
     """Every stable code, sorted."""
-    return tuple(sorted(c.code for c in _subclasses(DeepSmileError) if "code" in c.__dict__))
+    return tuple(sorted(c.code for c in _descendants(DeepSmileError) if "code" in c.__dict__))

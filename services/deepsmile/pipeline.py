@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsmile import __version__
+from deepsmile.answer import answer
 from deepsmile.backends import Backend, TileEncoder
 from deepsmile.bag import FeatureBag, Features, check_contract, in_reading_order
 from deepsmile.bundle import Bundle
@@ -25,9 +26,9 @@ from deepsmile.digest import digest_beside
 from deepsmile.encoding import encode_batches
 from deepsmile.errors import Abstention, BundleMismatch, TooLittleTissue
 from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
+from deepsmile.novelty import check_novelty
 from deepsmile.reading import Looked, Reader
 from deepsmile.report import (
-    DECIMALS,
     Abstained,
     BundleReport,
     HeadResult,
@@ -179,32 +180,18 @@ def score_bag(bag: FeatureBag, head: Head, bundle: Bundle, backend: Backend) -> 
 
     Raises:
         TooLittleTissue: fewer tiles than the head asks for.
+        OutOfDistribution: a slide unlike those that the head was trained on.
         BundleMismatch: the bag was made under another contract, or the logits are not finite.
     """
     check_contract(bag, bundle.contract.features.digest)
     tiles = len(bag.features)
     if tiles < head.min_tiles:
         raise TooLittleTissue(f"{tiles} tissue tiles; the head {head.name} needs {head.min_tiles}")
+    novelty = check_novelty(bag.features, head, bundle)
     logits, _attention = backend.score(head, bag.features)  # (M, 2), (M, N)
     if not np.isfinite(logits).all():
         raise BundleMismatch(f"the head {head.name} gives logits that are not finite")
-    members = positive_probabilities(logits)  # (M,)
-    raw = float(members.mean())
-    probability = round(head.calibration.apply(raw), DECIMALS)
-    point = head.decision_point
-    return Scored(
-        head=head.name,
-        head_sha256=head.sha256,
-        calibration_digest=head.calibration_digest,
-        positive=head.positive,
-        probability_raw=round(raw, DECIMALS),
-        probability=probability,
-        calibration=head.calibration.method,
-        spread=round(float(members.std()), DECIMALS),
-        members=head.members,
-        label=head.positive if probability >= point.threshold else head.negative,
-        operating_point=point,
-    )
+    return answer(head, positive_probabilities(logits), novelty)
 
 
 def positive_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -254,7 +241,7 @@ def _head_results(extraction: Extraction, bundle: Bundle, backend: Backend) -> I
                 head=head.name,
                 head_sha256=head.sha256,
                 calibration_digest=head.calibration_digest,
-                reason=Reason(code=why.code, detail=why.detail, hint=why.hint),
+                reason=Reason.of(why),
             )
 
 

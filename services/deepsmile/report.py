@@ -4,11 +4,12 @@ Everything that may differ between two runs (times, ids) stands under `run` and 
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from deepsmile.contract import OperatingPoint
+from deepsmile.errors import Abstention
 from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
 from deepsmile.grid import REQUEST
 
@@ -30,6 +31,19 @@ class Reason(Part):
     detail: str
     hint: str
 
+    @classmethod
+    def of(cls, why: Abstention) -> Self:
+        """An abstention as it is reported."""
+        return cls(code=why.code, detail=why.detail, hint=why.hint)
+
+
+class PredictionSet(Part):
+    """The classes that a probability does not rule out; both or none: the head is uncertain."""
+
+    classes: tuple[str, ...]
+    coverage: float
+    """Promised share of slides whose class is in their set."""
+
 
 class Scored(Part):
     """A head's answer."""
@@ -49,13 +63,19 @@ class Scored(Part):
     spread: float
     """Standard deviation (ddof 0) of the members' raw probabilities; 0 for a single member."""
     members: int
-    label: str
-    """Of the two classes, by the operating point."""
+    label: str | None
+    """Of the two classes, by the operating point; null where the head is uncertain."""
     operating_point: OperatingPoint
+    prediction_set: PredictionSet | None
+    """null: the head makes none."""
+    novelty: float | None
+    """How unlike the training slides the slide is; null: the head does not tell."""
+    reason: Reason | None
+    """Why there is no label; null: there is one."""
 
 
 class Abstained(Part):
-    """A head that declines to answer."""
+    """A head that declines to score."""
 
     outcome: Literal["abstained"] = "abstained"
     head: str
@@ -136,9 +156,9 @@ class Report(Part):
 
     @property
     def abstention(self) -> Reason | None:
-        """The reason, when every head abstained."""
-        reasons = [head.reason for head in self.heads if isinstance(head, Abstained)]
-        return reasons[0] if len(reasons) == len(self.heads) else None
+        """The first reason, when no head gave a label."""
+        reasons = [head.reason for head in self.heads]
+        return reasons[0] if all(reasons) else None
 
     def stable(self) -> dict[str, Any]:
         """All but `run`: equal for equal slides and bundles."""

@@ -13,7 +13,7 @@ from deepsmile.reading import Reader
 from deepsmile.slides.slide import RGB
 from deepsmile_training.variants.gate import BOUNDS, Served, measure
 from tests.fake_backend import FakeBackend, mean_and_square
-from tests.reports import changed
+from tests.reports import changed, space_of, with_novelty
 
 YES, NO = (np.array([[0.0, margin]], np.float32) for margin in (1.0, -1.0))
 
@@ -96,3 +96,10 @@ def test_a_slide_without_a_score_is_named(bundle, slide, reader: Reader, tmp_pat
     strict = changed(bundle, tmp_path, heads=[{"min_tiles": 100}])
     with pytest.raises(TooLittleTissue, match=r"^slide\.svs: 8 tissue tiles"):
         shift(strict, FakeBackend(logits=YES), slide, reader)
+
+
+def test_a_slide_that_the_head_declines_as_novel_is_measured(
+    bundle, slide, reader: Reader, tmp_path
+) -> None:
+    novel = with_novelty(bundle, tmp_path, space_of(), 1e-6)
+    assert shift(novel, FakeBackend(logits=NO), slide, reader).score > 0.4

@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings
 
-from deepsmile.calibration import Platt, Uncalibrated
-from deepsmile.contract import Contract, FeatureContract, Frozen, Head
+from deepsmile.contract import Contract, FeatureContract, Head
 from deepsmile.digest import digest_of
+from deepsmile.frozen import Frozen
 from tests.making import feature_contract
 
 Path = tuple[str | int, ...]
@@ -30,9 +30,21 @@ HEAD = {
         {"name": "sensitive", "threshold": 0.2, "basis": "95 % sensitivity on validation"},
     ],
     "decision": "youden",
+    "conformal": {
+        "coverage": 0.9,
+        "negative_up_to": 0.55,
+        "positive_from": 0.3,
+        "basis": "200 validation slides",
+    },
+    "novelty": {
+        "sha256": "c" * 64,
+        "threshold": 6.5,
+        "rate": 0.01,
+        "basis": "200 validation slides",
+    },
 }
 WHOLE = {"features": feature_contract().model_dump(mode="json"), "heads": [HEAD]}
-MODELS = [*Frozen.__subclasses__(), Platt, Uncalibrated]
+MODELS = Frozen.__subclasses__()
 NO_ALTERNATIVE = {
     "features.pixels.resample",
     "features.pixels.colour",
@@ -145,6 +157,8 @@ def test_a_number_that_is_none_is_refused(path: Path, bad: float) -> None:
         ("heads", 0),
         ("heads", 0, "calibration"),
         ("heads", 0, "operating_points", 1),
+        ("heads", 0, "conformal"),
+        ("heads", 0, "novelty"),
     ],
     ids=name,
 )
@@ -213,6 +227,12 @@ def test_the_environment_cannot_set_a_field(
         (("heads", 0, "min_tiles"), 0),
         (("heads", 0, "operating_points"), []),
         (("heads", 0, "decision"), "nowhere"),
+        (("heads", 0, "conformal", "coverage"), 1.0),
+        (("heads", 0, "conformal", "negative_up_to"), 1.1),
+        (("heads", 0, "conformal", "positive_from"), -0.1),
+        (("heads", 0, "novelty", "threshold"), 0.0),
+        (("heads", 0, "novelty", "rate"), 0.0),
+        (("heads", 0, "novelty", "sha256"), "C" * 64),
     ],
     ids=lambda x: name(x) if type(x) is tuple else str(x)[:8],
 )
@@ -242,16 +262,24 @@ def test_the_decision_s_point_is_the_one_it_names() -> None:
     assert (head.decision_point.name, head.decision_point.threshold) == ("sensitive", 0.2)
 
 
-def test_the_calibration_digest_covers_calibration_points_and_decision_only() -> None:
+def test_the_calibration_digest_covers_the_way_from_probability_to_answer_only() -> None:
     head = Head.model_validate(HEAD)
     changes = [("calibration", {"method": "none"}), ("decision", "sensitive")]
-    changes += [("operating_points", HEAD["operating_points"][:1])]
+    changes += [("operating_points", HEAD["operating_points"][:1]), ("conformal", None)]
     assert all(
         Head.model_validate({**HEAD, field: value}).calibration_digest != head.calibration_digest
         for field, value in changes
     )
-    same = Head.model_validate({**HEAD, "name": "thrd", "members": 1, "sha256": "b" * 64})
+    same = Head.model_validate(
+        {**HEAD, "name": "thrd", "members": 1, "sha256": "b" * 64, "novelty": None}
+    )
     assert same.calibration_digest == head.calibration_digest
+
+
+def test_a_contract_names_every_file_that_it_needs() -> None:
+    plain = {**HEAD, "name": "thrd", "sha256": "b" * 64, "novelty": None}
+    contract = Contract.model_validate({**WHOLE, "heads": [HEAD, plain]})
+    assert set(contract.named) == {"0" * 64, "a" * 64, "b" * 64, "c" * 64}
 
 
 def test_a_head_leaves_the_feature_contract_alone() -> None:

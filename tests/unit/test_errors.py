@@ -30,6 +30,7 @@ CODES = [
     "mpp_missing",
     "mpp_too_coarse",
     "not_he",
+    "out_of_distribution",
     "path_not_allowed",
     "reader_killed",
     "request_invalid",
@@ -45,6 +46,7 @@ CODES = [
     "storage_full",
     "store_unavailable",
     "too_little_tissue",
+    "uncertain",
     "upload_incomplete",
 ]
 RETRYABLE = {

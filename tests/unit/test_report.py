@@ -12,6 +12,7 @@ from deepsmile.report import (
     Abstained,
     BundleReport,
     HeadResult,
+    PredictionSet,
     Reason,
     Report,
     Run,
@@ -54,6 +55,9 @@ SCORED = Scored(
     members=5,
     label="deficient",
     operating_point=OperatingPoint(name="youden", threshold=0.4, basis="validation"),
+    prediction_set=PredictionSet(classes=("deficient",), coverage=0.9),
+    novelty=2.5,
+    reason=None,
 )
 ABSTAINED = Abstained(
     head="thrd",
@@ -130,6 +134,13 @@ def test_another_number_of_heads_is_one_difference() -> None:
 def test_the_slide_abstains_when_every_head_does() -> None:
     assert report_of(SCORED, ABSTAINED).abstention is None
     assert report_of(ABSTAINED, ABSTAINED).abstention == ABSTAINED.reason
+
+
+def test_a_head_without_a_label_abstains_though_it_has_a_probability() -> None:
+    doubt = Reason(code="uncertain", detail="both", hint="Test.")
+    uncertain = SCORED.model_copy(update={"label": None, "reason": doubt})
+    assert report_of(SCORED, uncertain).abstention is None
+    assert report_of(uncertain, ABSTAINED).abstention == doubt
 
 
 def test_the_believed_scale_is_reported_not_the_stated_one() -> None:

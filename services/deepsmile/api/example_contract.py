@@ -2,7 +2,7 @@
 
 from deepsmile.contract import Contract
 
-ENCODER, HEAD = "63" * 32, "74" * 32
+ENCODER, HEAD, NOVELTY = "63" * 32, "74" * 32, "85" * 32
 
 CONTRACT = Contract.model_validate(
     {
@@ -52,6 +52,18 @@ CONTRACT = Contract.model_validate(
                     }
                 ],
                 "decision": "sensitivity95",
+                "conformal": {
+                    "coverage": 0.9,
+                    "negative_up_to": 0.62,
+                    "positive_from": 0.29,
+                    "basis": "210 negative and 48 positive out-of-fold validation slides",
+                },
+                "novelty": {
+                    "sha256": NOVELTY,
+                    "threshold": 7.31,
+                    "rate": 0.01,
+                    "basis": "held-out scores of 258 validation slides",
+                },
             }
         ],
     }

@@ -6,7 +6,15 @@ from pydantic import JsonValue
 
 from deepsmile.api.example_contract import CONTRACT, ENCODER, HEAD
 from deepsmile.errors import JobCanceled
-from deepsmile.report import BundleReport, Report, Run, Scored, SlideReport, TilesReport
+from deepsmile.report import (
+    BundleReport,
+    PredictionSet,
+    Report,
+    Run,
+    Scored,
+    SlideReport,
+    TilesReport,
+)
 from deepsmile.wire import (
     BundleRef,
     BundleSummary,
@@ -96,6 +104,9 @@ _REPORT = Report(
             members=5,
             label="MSI-H",
             operating_point=CONTRACT.heads[0].decision_point,
+            prediction_set=PredictionSet(classes=("MSI-H",), coverage=0.9),
+            novelty=3.918204,
+            reason=None,
         ),
     ),
     run=Run(

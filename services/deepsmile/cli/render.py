@@ -45,7 +45,8 @@ def _row(head: HeadResult) -> tuple[str, ...]:
         case Scored():
             point = f"{head.operating_point.name} >= {head.operating_point.threshold:.3f}"
             scores = (head.probability, head.probability_raw, head.spread)
-            return (head.head, *(f"{score:.3f}" for score in scores), head.label, point)
+            label = head.label or "uncertain"
+            return (head.head, *(f"{score:.3f}" for score in scores), label, point)
         case Abstained():
             return (head.head, "abstained", "", "", head.reason.code, head.reason.detail)
 
@@ -65,6 +66,15 @@ def _facts(report: Report) -> Table:
     times = ", ".join(f"{name} {seconds:.2f}" for name, seconds in run.timings_s.items())
     table.add_row("seconds", f"{times}  ({run.backend})")
     for head in report.heads:
-        if isinstance(head, Abstained):
-            table.add_row("next step", head.reason.hint)
+        _add_doubts(table, head)
     return table
+
+
+def _add_doubts(table: Table, head: HeadResult) -> None:
+    """What the head does not rule out, and what to do where it gave no label."""
+    if isinstance(head, Scored) and head.prediction_set:
+        found = head.prediction_set
+        classes = ", ".join(found.classes) or "neither class"
+        table.add_row("set", f"{head.head}: {classes} ({found.coverage:.0%} coverage)")
+    if head.reason:
+        table.add_row("next step", head.reason.hint)

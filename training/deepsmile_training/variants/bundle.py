@@ -17,9 +17,11 @@ def encoder_place(parent: Bundle, kind: Kind) -> Path:
 
 
 def head_places(parent: Bundle) -> list[Path]:
-    """Where the heads lie in any repository, the parent's or another."""
+    """Where the heads' files lie in any repository, the parent's or another."""
     heads = parent.contract.heads
-    return [parent.head_path(head).relative_to(parent.root) for head in heads]
+    novelties = {parent.novelty_path(head.novelty) for head in heads if head.novelty}
+    paths = [*(parent.head_path(head) for head in heads), *sorted(novelties)]
+    return [path.relative_to(parent.root) for path in paths]
 
 
 def check_heads(parent: Bundle, out: Path) -> None:

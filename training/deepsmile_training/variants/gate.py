@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deepsmile.backends import Backend
 from deepsmile.bag import FeatureBag, Features
 from deepsmile.bundle import Bundle
+from deepsmile.contract import Head
 from deepsmile.pipeline import SlideSource, extract, score_bag
 from deepsmile.precision import Bounds, HeadShift, Shift
 from deepsmile.reading import Reader
@@ -85,8 +86,8 @@ def _moved(
         return [LOST for _ in ours]
     shifts = []
     for head, same in zip(ours, theirs, strict=True):
-        was = score_bag(before, head, parent.bundle, parent.backend)
-        now = score_bag(after, same, variant.bundle, variant.backend)
+        was = score_bag(before, _any_slide(head), parent.bundle, parent.backend)
+        now = score_bag(after, _any_slide(same), variant.bundle, variant.backend)
         shifts.append(
             HeadShift(
                 raw=abs(now.probability_raw - was.probability_raw),
@@ -95,6 +96,11 @@ def _moved(
             )
         )
     return shifts
+
+
+def _any_slide(head: Head) -> Head:
+    """The head without its rule for novel slides: how far a score moves shows on them too."""
+    return head.model_copy(update={"novelty": None})
 
 
 def _farthest(shifts: Sequence[HeadShift]) -> HeadShift:

@@ -1,0 +1,1 @@
+"""Trust: what lets a bundle say that it does not know: prediction sets and novelty."""

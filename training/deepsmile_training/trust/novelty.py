@@ -1,0 +1,109 @@
+"""Novelty: the training slides' space, and a threshold that spares slides like them.
+
+The threshold is a conformal quantile of the scores of slides in folds that took no part in the
+space they were scored in. So at most `rate` of further slides that are exchangeable with the
+training slides are declined, but for the last step: the space that is served is fitted on all
+folds, which brings such slides a little nearer (as cross-conformal prediction does; measured in
+the tests). How many unlike slides are found is no promise: it depends on how unlike they are.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsmile.bag import Features
+from deepsmile.contract import Novelty
+from deepsmile.digest import digest_of_file
+from deepsmile.errors import RequestInvalid
+from deepsmile.novelty import TrainingSpace
+from deepsmile_training.trust.conformal import conformal_rank
+
+RATE = 0.01
+"""Of slides like the training slides, declined all the same, unless a plan says otherwise."""
+DIRECTIONS = 16
+"""Most directions of a space: enough for stain and tissue, 64 KB at 1,024 features."""
+FAINTEST = 1e-6
+"""Directions with less of the first one's spread are noise of the arithmetic."""
+
+Means = NDArray[np.float64]
+"""(slides, D) mean feature of each slide."""
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FittedNovelty:
+    """A space, and the score above which slides are declined."""
+
+    space: TrainingSpace
+    threshold: float
+    rate: float
+    slides: int
+    """On whose held-out scores the threshold was chosen."""
+
+    def write(self, path: Path) -> Novelty:
+        """Write the space, and what the contract says of it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.space.save(path)
+        return Novelty(
+            sha256=digest_of_file(path),
+            threshold=self.threshold,
+            rate=self.rate,
+            basis=f"held-out scores of {self.slides} training slides",
+        )
+
+
+def mean_features(bags: Sequence[Features]) -> Means:
+    """Mean feature of each bag (N_b, D), (slides, D)."""
+    return np.stack([bag.mean(axis=0, dtype=np.float64) for bag in bags])
+
+
+def slides_needed(rate: float) -> int:
+    """Fewest slides on which a threshold can keep the rate."""
+    return math.ceil(round(1 / rate, 9)) - 1
+
+
+def fit_novelty(
+    means: Means, folds: Sequence[Indices], *, rate: float = RATE, directions: int = DIRECTIONS
+) -> FittedNovelty:
+    """Fit on the slides that `folds` name, patients never in two of them.
+
+    Raises:
+        RequestInvalid: too few slides for the rate, or fewer than two folds.
+    """
+    slides = sum(len(fold) for fold in folds)
+    if slides < slides_needed(rate) or len(folds) < 2:
+        raise RequestInvalid(
+            f"a novelty threshold for a rate of {rate:g} needs {slides_needed(rate)} slides in"
+            f" folds, not {slides} in {len(folds)}"
+        )
+    spaces = [_space(means[_others(folds, k)], directions) for k in range(len(folds))]
+    rests = [
+        space.place(means[i])[1] for space, fold in zip(spaces, folds, strict=True) for i in fold
+    ]
+    rest = np.array([np.mean(rests), max(np.std(rests), np.finfo(float).tiny)])  # (2,)
+    scores = [
+        replace(space, rest=rest).score_of_mean(means[i])
+        for space, fold in zip(spaces, folds, strict=True)
+        for i in fold
+    ]
+    threshold = np.sort(scores)[conformal_rank(slides, 1 - rate) - 1]
+    whole = replace(_space(means[np.concatenate(folds)], directions), rest=rest)
+    return FittedNovelty(whole, float(threshold), rate, slides)
+
+
+def _others(folds: Sequence[Indices], left_out: int) -> Indices:
+    return np.concatenate([fold for k, fold in enumerate(folds) if k != left_out])
+
+
+def _space(means: Means, directions: int) -> TrainingSpace:
+    """The main directions of slides (n, D); what lies beyond them is not yet measured."""
+    centre = means.mean(axis=0)  # (D,)
+    _, spread, rows = np.linalg.svd(means - centre, full_matrices=False)  # (m,), (m, D)
+    clear = int((spread > FAINTEST * spread[0]).sum())
+    k = max(1, min(directions, clear, means.shape[1] - 1, (len(means) - 1) // 2))
+    scale = spread[:k] / math.sqrt(len(means) - 1)  # (k,)
+    return TrainingSpace(centre, rows[:k].astype(np.float32), scale, np.array([0.0, 1.0]))
