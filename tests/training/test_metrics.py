@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import log_loss as sklearn_log_loss
 
-from deepsmile_training.metrics import auc, bootstrap, brier, ece
+from deepsmile.errors import RequestInvalid
+from deepsmile_training.metrics import auc, auprc, bootstrap, brier, ece, log_loss
 
 
 def sample(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -42,3 +45,31 @@ def test_the_interval_holds_the_value_and_is_seeded() -> None:
     assert estimate == bootstrap(auc, p, y, seed=1)
     assert estimate.value == auc(p, y)
     assert 0.5 < estimate.low < estimate.value < estimate.high <= 1
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 9])
+def test_areas_and_log_loss_are_scikit_learns(decimals: int) -> None:
+    rng = np.random.default_rng(decimals)
+    y = (rng.random(200) < 0.2).astype(np.int64)
+    p = np.clip(0.2 + 0.2 * y + rng.normal(0, 0.2, 200), 0.01, 0.99).round(decimals)
+    p = np.clip(p, 1e-6, 1 - 1e-6)
+    assert auc(p, y) == pytest.approx(roc_auc_score(y, p), rel=1e-12)
+    assert auprc(p, y) == pytest.approx(average_precision_score(y, p), rel=1e-12)
+    assert log_loss(p, y) == pytest.approx(sklearn_log_loss(y, p), rel=1e-9)
+
+
+def test_a_sure_mistake_costs_much_but_not_everything() -> None:
+    """Probabilities are kept 1e-7 off 0 and 1, as in serving."""
+    assert log_loss(np.array([0.0]), np.array([1])) == pytest.approx(-np.log(1e-7))
+
+
+@pytest.mark.parametrize("metric", [auc, auprc])
+def test_ranking_without_an_answer_is_refused(metric: object) -> None:
+    """One class only, or NaN among the scores: never a silent number."""
+    assert callable(metric)
+    p = np.array([0.2, 0.8])
+    for label in (0, 1):
+        with pytest.raises(RequestInvalid, match="both classes are needed"):
+            metric(p, np.array([label, label]))
+    with pytest.raises(RequestInvalid, match="NaN"):
+        metric(np.array([0.2, np.nan]), np.array([0, 1]))

@@ -10,9 +10,12 @@ from deepsmile.backends import Backend
 from deepsmile.bag import FeatureBag
 from deepsmile.bundle import Bundle
 from deepsmile.contract import Head
+from deepsmile.errors import OutOfDistribution
+from deepsmile.novelty import check_novelty
 from deepsmile.pipeline import score_bag
+from deepsmile.report import Scored
+from deepsmile_training.evidence.points import Threshold, rates
 from deepsmile_training.metrics import Estimate, Labels, auc, bootstrap, brier, ece
-from deepsmile_training.thresholds import Threshold, rates
 
 DECIMALS = 4
 
@@ -30,18 +33,25 @@ class Figures:
     ece: Estimate
     points: dict[str, Threshold]
     """What each operating point does on the test slides."""
+    covered: dict[str, int] | None
+    """Slides of each class whose prediction set holds it; None: the head makes no sets."""
+    uncertain: int
+    """Slides that get a probability and no label."""
+    declined: int
+    """Slides too novel for the head; the other figures are of all slides, these too."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, rounded."""
-        rounded: dict[str, Any] = _rounded(asdict(self))
-        return rounded
+        plain: dict[str, Any] = rounded(asdict(self))
+        return plain
 
 
 def evaluate(
     bundle: Bundle, backend: Backend, head: Head, bags: Sequence[FeatureBag], y: Labels, seed: int
 ) -> Figures:
     """Score bags with labels (n,) through `deepsmile.pipeline.score_bag` and sum up."""
-    scores = [score_bag(bag, head, bundle, backend) for bag in bags]
+    open_head = head.model_copy(update={"novelty": None})
+    scores = [score_bag(bag, open_head, bundle, backend) for bag in bags]
     raw = np.array([score.probability_raw for score in scores])  # (n,)
     p = np.array([score.probability for score in scores])  # (n,)
     return Figures(
@@ -53,10 +63,35 @@ def evaluate(
         ece_raw=bootstrap(ece, raw, y, seed),
         ece=bootstrap(ece, p, y, seed),
         points={point.name: rates(p, y, point.threshold) for point in head.operating_points},
+        covered=count_covered(scores, head, y),
+        uncertain=sum(score.label is None for score in scores),
+        declined=sum(is_declined(bag, head, bundle) for bag in bags),
     )
 
 
-def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def count_covered(scores: Sequence[Scored], head: Head, y: Labels) -> dict[str, int] | None:
+    """Of each class, how many prediction sets hold it; None: the head makes none."""
+    if head.conformal is None:
+        return None
+    sets = [score.prediction_set.classes if score.prediction_set else () for score in scores]
+    names = (head.negative, head.positive)
+    return {
+        name: sum(name in held for held, label in zip(sets, y, strict=True) if label == value)
+        for value, name in enumerate(names)
+    }
+
+
+def is_declined(bag: FeatureBag, head: Head, bundle: Bundle) -> bool:
+    """Whether a slide is too unlike the training slides for the head."""
+    try:
+        check_novelty(bag.features, head, bundle)
+    except OutOfDistribution:
+        return True
+    return False
+
+
+def rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The same with its floats rounded to `DECIMALS`."""
     if isinstance(value, dict):
-        return {key: _rounded(part) for key, part in value.items()}
+        return {key: rounded(part) for key, part in value.items()}
     return round(value, DECIMALS) if isinstance(value, float) else value

@@ -1,0 +1,73 @@
+"""Reading: patients and slides, and everything that a table can have wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from deepsmile.errors import RequestInvalid
+from deepsmile_training.evidence.predictions import TestPredictions, ValidationPredictions
+from deepsmile_training.evidence.reading import read_predictions
+
+
+def csv(folder: Path, text: str) -> Path:
+    path = folder / "table.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_table_of_patients(tmp_path: Path) -> None:
+    path = csv(tmp_path, "patient,y,p,sex\n007,1,0.75,f\n8,0,0.5,\n")
+    table = read_predictions(path, ValidationPredictions)
+    assert isinstance(table, ValidationPredictions)
+    assert table.patients == ("007", "8")
+    assert table.y.tolist() == [1, 0]
+    assert table.p.tolist() == [0.75, 0.5]
+    assert table.subgroups == {"sex": ("f", "")}
+
+
+def test_logits_become_probabilities(tmp_path: Path) -> None:
+    table = read_predictions(csv(tmp_path, "patient,y,logit\na,1,0\nb,0,-800\n"), TestPredictions)
+    assert table.p.tolist() == [0.5, 0.0]
+
+
+def test_slides_of_a_patient_are_averaged(tmp_path: Path) -> None:
+    """Paper, section 4.1.3: the score of a patient is the mean over its slides."""
+    text = "patient,slide,y,p,sex\na,1,1,0.25,f\nb,1,0,0.5,m\na,2,1,0.75,f\n"
+    table = read_predictions(csv(tmp_path, text), TestPredictions)
+    assert table.patients == ("a", "b")
+    assert table.p.tolist() == [0.5, 0.5]
+    assert table.slides == (2, 1)
+    assert set(table.subgroups) == {"sex"}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "cannot be read as a CSV"),
+        ("patient,y,p\n", "has no rows"),
+        ("patient,p\na,0.5\n", "has no column 'y'"),
+        ("y,p\n1,0.5\n", "has no column 'patient'"),
+        ("patient,y\na,1\n", "one of the columns 'p' and 'logit'"),
+        ("patient,y,p,logit\na,1,0.5,0\n", "one of the columns 'p' and 'logit'"),
+        ("patient,y,p\na,1,0.5\nb,0,nan\n", "row 2: p is 'nan'"),
+        ("patient,y,p\na,1,0.5\nb,0,\n", "row 2: p is ''"),
+        ("patient,y,p\na,1,1.5\nb,0,0.1\n", "row 1: p is '1.5'"),
+        ("patient,y,logit\na,1,inf\nb,0,0.1\n", "row 1: logit is 'inf'"),
+        ("patient,y,p\na,1,0.5\nb,MSI,0.1\n", "row 2: y is 'MSI'"),
+        ("patient,y,p\na,1,0.5\nb,0.5,0.1\n", "row 2: y is '0.5'"),
+        ("patient,y,p\na,1,0.5\n,0,0.1\n", "row 2 names no patient"),
+        ("patient,y,p\na,1,0.5\nb,1,0.1\n", "one class only: 2 of 2"),
+        ("patient,y,p\nb,0,0.1\na,1,0.5\na,0,0.1\n", "row 2 disagree on y"),
+        ("patient,y,p,sex\nb,0,0.1,f\na,1,0.5,f\na,1,0.1,m\n", "row 2 disagree on sex"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(RequestInvalid) as caught:
+        read_predictions(csv(tmp_path, text), TestPredictions)
+    assert complaint in caught.value.detail
+    assert caught.value.hint
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RequestInvalid, match=r"absent\.csv: cannot be read"):
+        read_predictions(tmp_path / "absent.csv", TestPredictions)

@@ -1,0 +1,68 @@
+"""Evaluated: what a choice makes of patients that took no part in it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsmile_training.evidence.calibrate import apply
+from deepsmile_training.evidence.choices import Choice, make_choice
+from deepsmile_training.evidence.folds import FOLDS, stratified_folds
+from deepsmile_training.evidence.points import TARGETS, Targets
+from deepsmile_training.evidence.predictions import Predictions, ValidationPredictions, selects
+from deepsmile_training.evidence.sealed import SealedTest
+from deepsmile_training.metrics import Probabilities, auc
+
+SEALED = "sealed test set"
+CROSS_FITTED = f"validation, cross-fitted in {FOLDS} folds"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """Patients with calibrated probabilities, and who is called positive at each point."""
+
+    how: str
+    predictions: Predictions
+    """With raw probabilities."""
+    calibrated: Probabilities
+    """(n,)"""
+    called: dict[str, NDArray[np.bool_]]
+    """Operating point -> (n,)."""
+    blocks: NDArray[np.int64]
+    """(n,) patients of one block share a calibration."""
+
+    def auc_within_blocks(self, p: Probabilities) -> float:
+        """Mean AUROC of the blocks: what mixing the scales of several calibrations cannot move."""
+        y = self.predictions.y  # (n,)
+        found = [auc(p[rows], y[rows]) for rows in map(self._rows, np.unique(self.blocks))]
+        return float(np.mean(found))
+
+    def _rows(self, block: np.int64) -> NDArray[np.int64]:
+        return np.flatnonzero(self.blocks == block)
+
+
+def on_sealed_test(sealed: SealedTest, choice: Choice) -> Evaluated:
+    """Open the test set for the choice."""
+    test = sealed.open(choice)
+    calibrated = apply(choice.calibration, test.p)  # (n,)
+    called = {point.name: calibrated >= point.threshold for point in choice.points}
+    return Evaluated(SEALED, test, calibrated, called, np.zeros(len(test.y), np.int64))
+
+
+@selects
+def cross_evaluated(
+    validation: ValidationPredictions, *, targets: Targets = TARGETS, seed: int = 0
+) -> Evaluated:
+    """Without a test set: every fold by the choice made on the others, choosing included."""
+    n = len(validation.y)
+    calibrated = np.full(n, np.nan)  # (n,)
+    blocks = np.zeros(n, np.int64)  # (n,)
+    called: dict[str, NDArray[np.bool_]] = {}
+    for k, (outside, inside) in enumerate(stratified_folds(validation.y, seed)):
+        choice = make_choice(validation.taken(outside), targets=targets, seed=seed)
+        blocks[inside] = k
+        calibrated[inside] = apply(choice.calibration, validation.p[inside])
+        for point in choice.points:
+            calls = called.setdefault(point.name, np.zeros(n, np.bool_))  # (n,)
+            calls[inside] = calibrated[inside] >= point.threshold
+    return Evaluated(CROSS_FITTED, validation, calibrated, called, blocks)

@@ -1,0 +1,67 @@
+"""Page: a report as one HTML file that loads nothing from elsewhere."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from deepsmile.disk import write_file
+from deepsmile_training.evidence.attention import Strip
+from deepsmile_training.evidence.plots import plots
+from deepsmile_training.evidence.report import EvidenceReport
+from deepsmile_training.metrics import COVERAGE, ECE_BINS, RESAMPLES, Estimate
+
+CAPTIONS = {
+    "ROC curve": "Raw probabilities. The dots are the operating points, as they turned out.",
+    "Precision and recall": "Dashed: the prevalence, which useless scores reach.",
+    "Reliability": "Dashed: every probability is a frequency. Bars: Wilson intervals.",
+    "Decision curve": "What acting at a threshold gains, in true positives per patient.",
+    "Learning curve": "Bars: DeLong intervals over the patients; the line joins the means.",
+}
+
+
+def render(report: EvidenceReport, strips: Sequence[Strip] = ()) -> str:
+    """HTML; equal reports give equal bytes."""
+    environment = Environment(
+        loader=PackageLoader("deepsmile_training.evidence", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"interval": interval, "figure": figure, "bounds": bounds}
+    drawn = {name: Markup(svg) for name, svg in plots(report).items()}  # noqa: S704 - drawn by us
+    return environment.get_template("page.html.j2").render(
+        report=report,
+        plots=drawn,
+        captions=CAPTIONS,
+        strips=strips,
+        coverage=f"{COVERAGE:.0%}",
+        resamples=f"{RESAMPLES:,}",
+        ece_bins=ECE_BINS,
+    )
+
+
+def write_report(report: EvidenceReport, path: Path, strips: Sequence[Strip] = ()) -> Path:
+    """Write the HTML to `path` and the JSON beside it; the latter's path."""
+    beside = path.with_suffix(".json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(beside, report.model_dump_json(indent=1) + "\n")
+    write_file(path, render(report, strips))
+    return beside
+
+
+def interval(estimate: Estimate | None) -> str:
+    """A figure with its interval; a dash where there is none."""
+    return "-" if estimate is None else f"{figure(estimate.value)} ({bounds(estimate)})"
+
+
+def bounds(estimate: Estimate) -> str:
+    """The interval alone."""
+    return f"{figure(estimate.low)} to {figure(estimate.high)}"
+
+
+def figure(value: float) -> str:
+    """Three decimals, and no minus before a zero."""
+    return f"{round(value, 3) + 0.0:.3f}"
