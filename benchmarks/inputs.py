@@ -11,7 +11,8 @@ from deepsmile.contract import FeatureContract
 from deepsmile.digest import digest_of_file
 from deepsmile.reading import Reader, ReaderLimits
 from deepsmile_training.export import export_onnx
-from deepsmile_training.varmil import Ensemble, VarMIL
+from deepsmile_training.mil.ensemble import Ensemble, export_ensemble
+from deepsmile_training.mil.heads import VarMIL
 from tests.making import feature_contract
 
 ARCHITECTURES = {"shufflenet_v2_x1_0": 1024, "resnet18": 512}
@@ -65,14 +66,7 @@ def throwaway_bundle(root: Path, architecture: str, size_um: float, members: int
             dynamic={0: "batch"},
         )
     if not head.exists():
-        export_onnx(
-            Ensemble([VarMIL(dim) for _ in range(members)]),
-            torch.zeros(EXAMPLE_TILES, dim),
-            head,
-            input_name="features",
-            output_names=["logits", "attention"],
-            dynamic={0: "tiles"},
-        )
+        export_ensemble(Ensemble([VarMIL(dim) for _ in range(members)]), head)
     card = root / f"{name}.card.md"
     card.write_text("# Random weights, for timing only\n")
     features = contract_of(size_um).model_dump(mode="json")
@@ -109,4 +103,6 @@ def _head(sha256: str, members: int) -> dict[str, object]:
         "calibration": {"method": "none"},
         "operating_points": [{"name": "half", "threshold": 0.5, "basis": "none"}],
         "decision": "half",
+        "conformal": None,
+        "novelty": None,
     }

@@ -10,11 +10,17 @@ from typer.testing import CliRunner
 
 from deepsmile.bundle import Bundle, load_bundle
 from deepsmile_training.cli.main import commands
-from deepsmile_training.demo.heads import export_ensemble
-from deepsmile_training.encoder import TileEncoder, export_encoder, make_encoder, settle_batch_norm
+from deepsmile_training.demo.pretext import BACKBONE
+from deepsmile_training.encoders.tile_encoder import (
+    TileEncoder,
+    export_encoder,
+    make_encoder,
+    settle_batch_norm,
+)
+from deepsmile_training.mil.ensemble import Ensemble, export_ensemble
+from deepsmile_training.mil.heads import VarMIL
 from deepsmile_training.synthetic.slide import make_slide
 from deepsmile_training.synthetic.specimen import SlideSpec, draw_spec
-from deepsmile_training.varmil import Ensemble, VarMIL
 
 FEATURE_DIM = 1024
 
@@ -60,7 +66,7 @@ def noise_tiles() -> np.ndarray:
 @pytest.fixture(scope="session")
 def encoder(noise_tiles: np.ndarray) -> TileEncoder:
     """An untrained encoder whose batch norms are settled."""
-    encoder = make_encoder(0)
+    encoder = make_encoder(BACKBONE, 0)
     tiles = torch.from_numpy(noise_tiles)
     encoder.normalise_for(tiles)
     settle_batch_norm(encoder, tiles, batch=4)

@@ -7,7 +7,7 @@ import torch
 from deepsmile_training.demo.cohort import Split
 from deepsmile_training.demo.fit import Recipe, fit_ensemble, fit_member, fits_needed
 from deepsmile_training.metrics import auc
-from deepsmile_training.varmil import pad_bags
+from deepsmile_training.mil.bags import pad_bags
 
 WIDTH = 6
 QUICK = Recipe(epochs=3)

@@ -8,14 +8,10 @@ import onnxruntime
 import pytest
 import torch
 
-from deepsmile_training.varmil import (
-    NU,
-    Ensemble,
-    VarMIL,
-    attention_mean,
-    attention_variance,
-    pad_bags,
-)
+from deepsmile_training.mil.bags import pad_bags
+from deepsmile_training.mil.ensemble import Ensemble
+from deepsmile_training.mil.heads import NU, VarMIL
+from deepsmile_training.mil.pooling import attention_mean, attention_variance
 from tests.training.conftest import FEATURE_DIM
 
 SIZES = (1, 2, 3, 17, 500, 20_000)

@@ -11,9 +11,10 @@ from typing import Any
 from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bag import FeatureBag
 from deepsmile.bundle import Bundle
-from deepsmile.contract import Contract
+from deepsmile.contract import Contract, Head
 from deepsmile.triton.config import Target, write_configs
 from deepsmile.triton.models import MODEL_FILE
+from deepsmile_training.bundling.places import NOVELTY_FILE
 from deepsmile_training.demo.card import render_card
 from deepsmile_training.demo.cohort import LABELS, Split, draw_cohort, labels_of, split_cohort
 from deepsmile_training.demo.fit import fits_needed
@@ -52,7 +53,7 @@ def make_demo_bundle(plan: DemoPlan, command: str, out: Path, shop: Workshop) ->
         "software": software_versions(),
         "source_digest": source,
     }
-    models = [_place("encoder"), *(_place(one.head.name) for one in made)]
+    models = [_place("encoder"), *(place for one in made for place in _places(one.head))]
     candidate = seal(
         shop.candidate, TITLE, contract, models, card="Not yet evaluated.\n", provenance=provenance
     )
@@ -66,6 +67,12 @@ def make_demo_bundle(plan: DemoPlan, command: str, out: Path, shop: Workshop) ->
 def _place(model: str) -> Path:
     """Where Triton looks for version 1 of a model of the demo, from the repository's root."""
     return Path(f"{TITLE.name}_{model}", "1", MODEL_FILE)
+
+
+def _places(head: Head) -> list[Path]:
+    """Where a head's files lie."""
+    place = _place(head.name)
+    return [place, place.with_name(NOVELTY_FILE)] if head.novelty else [place]
 
 
 def _make_heads(

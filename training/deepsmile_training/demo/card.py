@@ -4,6 +4,7 @@ from typing import Any
 
 from deepsmile.contract import Contract, Head
 from deepsmile.report import RESEARCH_USE_ONLY
+from deepsmile_training.bundling.trust_told import Kept, tell_trust
 from deepsmile_training.metrics import COVERAGE, ECE_BINS, RESAMPLES
 from deepsmile_training.synthetic.specimen import BORDER_PER_MM2
 
@@ -76,6 +77,8 @@ def _protocol(provenance: dict[str, Any]) -> str:
 - **Ensemble**: one member per fold of {folds} slides, trained on the other folds.
 - **Calibration and thresholds**: on out-of-fold probabilities of ensembles made the same way
   with the slide left out; Platt scaling with Platt's own targets.
+- **Prediction sets and novelty**: on the same out-of-fold probabilities, and on held-out distances
+  of the slides' mean features.
 - **Test**: {cohort["test_slides"]} slides held out from all of the above, scored through
   `deepsmile.pipeline.score_bag`. Intervals: {COVERAGE:.0%}, percentile bootstrap over slides within
   classes, {RESAMPLES} resamples.
@@ -109,7 +112,23 @@ AUC out of fold, for comparison: {inner:.3f}.
 | operating point | threshold | sensitivity on test | specificity on test | how it was chosen |
 |---|--:|--:|--:|---|
 {chr(10).join(rows)}
+
+{describe_trust(head, figures)}
 """
+
+
+def describe_trust(head: Head, figures: dict[str, Any]) -> str:
+    """Two bullets: what a head promises where it may abstain, and what it came to on test."""
+    kept = Kept(
+        unit="slides",
+        negatives=figures["slides"] - figures["positives"],
+        positives=figures["positives"],
+        covered=figures["covered"],
+        uncertain=figures["uncertain"],
+        slides=figures["slides"],
+        declined=figures["declined"],
+    )
+    return tell_trust(head, kept)
 
 
 def _interval(estimate: dict[str, float]) -> str:
@@ -124,8 +143,10 @@ def _limits() -> str:
 - Train and test slides come from one painter; nothing was tested on another source.
 - With so few test slides the ECE is mostly noise, and it is biased upwards; an interval without
   width means that no test slide was ranked wrong, not that none ever will be.
-- The tissue and stain checks decline what does not look like H&E; they do not tell a cartoon
-  from a patient's tissue.
+- The tissue and stain checks decline what does not look like H&E, the novelty rule what does not
+  look like the training slides; neither was tested on patients' tissue.
+- The promises of prediction sets and novelty are averages over slides like those of the cohort.
+  The members that calibrated leave out a fold more than those that are served.
 """
 
 

@@ -1,12 +1,11 @@
 """Fit: an ensemble of VarMIL heads, one member per fold (paper sections 3.1.2 and 4.2.2)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,7 +13,12 @@ from deepsmile.bag import Features
 from deepsmile.pipeline import positive_probabilities
 from deepsmile_training.demo.cohort import Split
 from deepsmile_training.metrics import Labels, Probabilities
-from deepsmile_training.varmil import Ensemble, VarMIL, pad_bags
+from deepsmile_training.mil import recipe as mil
+from deepsmile_training.mil.bags import Slide, pack, pad_bags
+from deepsmile_training.mil.ensemble import Ensemble
+from deepsmile_training.mil.heads import VarMIL
+from deepsmile_training.mil.recipe import VarMILSpec
+from deepsmile_training.mil.training import Labelled, fit
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class Recipe:
     epochs: int = 16
     balanced: bool = True
     """Cross-entropy weighted to balance the classes (section 4.2)."""
+
+    def of_heads(self) -> mil.Recipe:
+        """The same, with all tiles."""
+        return mil.Recipe(tiles=None, **asdict(self))
 
 
 @dataclass(frozen=True)
@@ -88,28 +96,10 @@ def fits_needed(folds: int) -> int:
 
 def fit_member(bags: list[Tensor], y: Labels, recipe: Recipe, seed: int) -> VarMIL:
     """Train one member on `bags` (N_b, H) with labels (n,)."""
-    torch.manual_seed(seed)
-    member = VarMIL(bags[0].shape[1])
-    member.standardise_for(torch.cat(bags))
-    weight = _class_weight(y) if recipe.balanced else None
-    optimiser = torch.optim.Adam(
-        member.parameters(), recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay
-    )
-    target = torch.from_numpy(y)  # (n,)
-    for _ in range(recipe.epochs):
-        for some in torch.split(torch.randperm(len(bags)), recipe.batch):
-            logits, _ = member(*pad_bags([bags[i] for i in some]))  # (B, 2)
-            loss = F.cross_entropy(logits, target[some], weight)
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-    return member.eval()
-
-
-def _class_weight(y: Labels) -> Tensor:
-    """Weights that balance the classes, (2,): n / (2 n_class)."""
-    counts = np.maximum(np.bincount(y, minlength=2), 1)  # (2,)
-    return torch.from_numpy(len(y) / (2 * counts)).float()
+    slides = [Slide(f"{i}", f"{i}", bag.numpy()) for i, bag in enumerate(bags)]
+    fitted = fit(VarMILSpec(), Labelled(pack(slides), y), recipe=recipe.of_heads(), seed=seed)
+    assert isinstance(fitted.head, VarMIL), "its specification says so"
+    return fitted.head
 
 
 @torch.no_grad()

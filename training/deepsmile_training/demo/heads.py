@@ -4,22 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from deepsmile.bag import Features
-from deepsmile.contract import Head
+from deepsmile.contract import Head, Novelty
 from deepsmile.digest import digest_of_file
-from deepsmile_training.calibrating import fit_platt
+from deepsmile_training.bundling.places import NOVELTY_FILE
+from deepsmile_training.bundling.plan import MIN_TILES
 from deepsmile_training.demo.cohort import Label, Split
 from deepsmile_training.demo.fit import Recipe, fit_ensemble
-from deepsmile_training.export import export_onnx
+from deepsmile_training.evidence.calibrate import apply, fit_platt
+from deepsmile_training.evidence.points import DECISION, choose_points
+from deepsmile_training.evidence.predictions import ValidationPredictions
 from deepsmile_training.metrics import Labels, auc
-from deepsmile_training.thresholds import DECISION, choose_points
-from deepsmile_training.varmil import Ensemble
-
-MIN_TILES = 8
-"""Fewer say too little of the variance between tiles."""
+from deepsmile_training.mil.ensemble import export_ensemble
+from deepsmile_training.trust.conformal import fit_conformal
+from deepsmile_training.trust.novelty import RATE, fit_novelty, mean_features, slides_needed
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,9 @@ def make_head(
     """Fit, export to `path`, calibrate and choose thresholds; the test slides stay out of it."""
     fit = fit_ensemble(bags, y, split, seed, recipe=recipe, advance=advance)
     export_ensemble(fit.ensemble, path)
-    seen = y[fit.slides]  # (n,)
-    calibration = fit_platt(fit.out_of_fold, seen)
-    calibrated = np.array([calibration.apply(p) for p in fit.out_of_fold.tolist()])  # (n,)
+    validation = ValidationPredictions.numbered(fit.out_of_fold, y[fit.slides])
+    calibration = fit_platt(validation)
+    calibrated = validation.with_probabilities(apply(calibration, validation.p))
     head = Head(
         name=label.name,
         sha256=digest_of_file(path),
@@ -55,20 +53,16 @@ def make_head(
         positive=label.positive,
         min_tiles=MIN_TILES,
         calibration=calibration,
-        operating_points=choose_points(calibrated, seen),
+        operating_points=choose_points(calibrated),
         decision=DECISION,
+        conformal=fit_conformal(calibrated),
+        novelty=_novelty(bags, split, path.with_name(NOVELTY_FILE)),
     )
-    return MadeHead(head, auc(fit.out_of_fold, seen))
+    return MadeHead(head, auc(validation.p, validation.y))
 
 
-def export_ensemble(ensemble: Ensemble, path: Path) -> None:
-    """Write the ONNX graph `features` (N, D) -> `logits` (M, 2), `attention` (M, N)."""
-    example = torch.zeros(3, ensemble.feature_dim)  # (3, D)
-    export_onnx(
-        ensemble,
-        example,
-        path,
-        input_name="features",
-        output_names=["logits", "attention"],
-        dynamic={0: "tiles"},
-    )
+def _novelty(bags: list[Features], split: Split, path: Path) -> Novelty | None:
+    """Fitted on the slides outside the test set and written to `path`; None: they are too few."""
+    if sum(map(len, split.folds)) < slides_needed(RATE):
+        return None
+    return fit_novelty(mean_features(bags), split.folds).write(path)

@@ -1,0 +1,49 @@
+"""Configuration: a head, its recipe and how slides become bags, read from YAML."""
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from deepsmile.errors import RequestInvalid
+from deepsmile.frozen import Frozen
+from deepsmile_training.mil.recipe import PAPER, PRESETS, HeadSpec, Recipe, VarMILSpec
+
+
+class MilConfig(Frozen):
+    """One training of a head. `recipe` is a preset's name, or the fields that differ from `paper`.
+
+    A YAML file has, for example, `head: {kind: deepmil}` and `recipe: {epochs: 8}`.
+    """
+
+    head: HeadSpec = VarMILSpec()
+    recipe: Recipe = PAPER
+    by_patient: bool = False
+    """A patient's slides as one bag, instead of the mean of their scores (RESOLUTIONS row 18)."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value not in PRESETS:
+            raise ValueError(f"no recipe {value!r}; there are {', '.join(PRESETS)}")
+        return PRESETS[value]
+
+
+def load_mil_config(path: Path) -> MilConfig:
+    """Read a YAML file.
+
+    Raises:
+        RequestInvalid: no such file, no YAML, or a wrong key or value, which it names.
+    """
+    try:
+        return MilConfig.model_validate(yaml.safe_load(path.read_text("utf-8")) or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RequestInvalid(f"{path}: {where}: {first['msg']}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RequestInvalid(f"{path}: {error}") from error
