@@ -1,7 +1,6 @@
 """Every command and snippet of README and docs runs, on a slide that comes with the code."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,13 +10,19 @@ import pytest
 
 from deepsmile.cli.demo import demo_slides
 from deepsmile.settings import shipped_repository
+from tests.docs.fences import blocks_of, commands_of
 from tests.service import RunningService
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TOLD_IN_ORDER = {"training.md"}
+"""tests/docs/test_training_story.py runs these."""
+PAGES = (
+    ROOT / "README.md",
+    *sorted(p for p in (ROOT / "docs").glob("*.md") if p.name not in TOLD_IN_ORDER),
+)
+TEXT = "\n".join(page.read_text() for page in PAGES)
 ELSEWHERE = {
     "make demo": "run by hand on a fresh clone",
     "make test": "this very run",
@@ -28,19 +33,6 @@ ELSEWHERE = {
     "training/runs/demo_bundle.sh": "tests/training/test_demo.py, at smoke size",
 }
 """Commands that something else runs."""
-
-
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of a language, of all pages."""
-    pages = "\n".join(page.read_text() for page in PAGES)
-    return [text for found, text in FENCE.findall(pages) if found == language]
-
-
-def commands() -> list[str]:
-    """One shell command each, without comments; a line that ends in a backslash goes on."""
-    joined = "\n".join(blocks("sh")).replace("\\\n", " ")
-    lines = (re.sub(r"\s+#.*$", "", line).strip() for line in joined.splitlines())
-    return list(dict.fromkeys(line for line in lines if line))
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +70,13 @@ def test_the_first_command_stands_before_line_15() -> None:
     assert lines.index("```sh") < 14
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if c not in ELSEWHERE])
+@pytest.mark.parametrize("command", [c for c in commands_of(TEXT) if c not in ELSEWHERE])
 def test_a_command_runs(command: str, folder: Path, service: RunningService) -> None:
     here = command.replace("http://127.0.0.1:8000", service.url)
     assert run(["bash", "-euo", "pipefail", "-c", here], folder, service)
 
 
-@pytest.mark.parametrize("snippet", blocks("python"))
+@pytest.mark.parametrize("snippet", blocks_of(TEXT, "python"))
 def test_a_snippet_runs(snippet: str, folder: Path, service: RunningService) -> None:
     here = snippet.replace("http://127.0.0.1:8000", service.url)
     assert "probability" in run([sys.executable, "-c", here], folder, service)

@@ -1,0 +1,65 @@
+"""docs/training.md, from slides to a bundle: its commands run, one after the other."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deepsmile_training.synthetic.files import make_slides
+from deepsmile_training.synthetic.specimen import draw_spec
+from tests.docs.fences import commands_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+SLIDES = 24
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where somebody stands who has slides and a table."""
+    place = tmp_path_factory.mktemp("story")
+    specs = [
+        draw_spec(900 + i, heterogeneous=bool(i % 2), cellular=bool(i & 2), tissue_tiles=(9, 10))
+        for i in range(SLIDES)
+    ]
+    slides = make_slides(specs, place / "SLIDES", 2, lambda: None)
+    rows = [
+        {"patient": f"p{i:02}", "slide": path.stem, "status": ("negative", "positive")[bool(i & 2)]}
+        for i, path in enumerate(slides)
+    ]
+    pd.DataFrame(rows).to_csv(place / "labels.csv", index=False)
+    return place
+
+
+def test_the_story_runs_from_slides_to_a_bundle(folder: Path) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DEEPSMILE_MODEL_REPOSITORY": str(folder / "model_repository"),
+        "DEEPSMILE_DATA_DIR": str(folder / "data"),
+    }
+    for command in commands_of(PAGE.read_text()):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    made = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    promised = {
+        "tiles/store.json",
+        "run/encoder.pt",
+        "model_repository/simclr.encoder.json",
+        "cohort/split.json",
+        "cohort/features/SimCLR/features.json",
+        "results/table_2.md",
+        "results/figure_2.svg",
+        "results/figure_B.6.png",
+    }
+    assert promised <= made
