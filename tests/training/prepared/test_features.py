@@ -162,7 +162,6 @@ def test_an_extractor_of_the_fold_s_own_goes_first(prepared: Prepared, tmp_path:
     folder = tmp_path / "features"
     for name in ("tiny", "tiny@1"):
         known = prepared.feature_set("tiny", 0).model_copy(update={"folder": name})
-        (folder / name).mkdir(parents=True)
         known.write(folder / name / "features.json")
     moved = Prepared(tmp_path, prepared.cohort, prepared.split)
     assert moved.extractors == ("tiny",)

@@ -29,6 +29,7 @@ class Sealed(Record):
     def write(self, path: Path) -> None:
         """Save it with its digest; `read_sealed` gives it back."""
         content = {"digest": self.digest} | self.model_dump(mode="json")
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, json.dumps(content, indent=1) + "\n")
 
 
