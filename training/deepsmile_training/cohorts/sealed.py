@@ -1,7 +1,6 @@
 """Sealed records: readable JSON files that carry a digest of what they say."""
 
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,9 +20,9 @@ class Record(BaseModel):
 class Sealed(Record):
     """A record with a file of its own."""
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """SHA-256 (hex) of all of it."""
+        """SHA-256 (hex) of all of it; not cached, since a copy would take the cache along."""
         return digest_of(self.model_dump(mode="json"))
 
     def write(self, path: Path) -> None:
