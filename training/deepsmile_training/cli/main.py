@@ -6,6 +6,7 @@ import typer
 
 from deepsmile.cli.edge import run
 from deepsmile_training.cli import cohorts, encoders, pretrain
+from deepsmile_training.cli.bundle import bundle
 from deepsmile_training.cli.demo import demo_bundle, demo_slides
 from deepsmile_training.cli.evidence import evidence
 from deepsmile_training.cli.experiments import figure, table
@@ -31,6 +32,7 @@ for command in (
     table,
     figure,
     evidence,
+    bundle,
     precision,
     demo_bundle,
     demo_slides,

@@ -1,0 +1,257 @@
+"""What is wrong is said before anything is trained, and nothing is written."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepsmile.contract import Encoder
+from deepsmile.errors import BundleMismatch, BundleUnknown, DeepSmileError, RequestInvalid
+from deepsmile.triton.models import MODEL_FILE
+from deepsmile_training.bundling.development import development_of
+from deepsmile_training.bundling.heads import make_conformal, make_novelty
+from deepsmile_training.bundling.members import HeldOut
+from deepsmile_training.bundling.places import check_name, free_folder
+from deepsmile_training.bundling.plan import Plan, head_name, make_plan
+from deepsmile_training.bundling.source import Source, open_source
+from deepsmile_training.cohorts.cohort import load_cohort
+from deepsmile_training.cohorts.problems import CohortInvalid
+from deepsmile_training.cohorts.splits import Fold, Split
+from deepsmile_training.cohorts.splitting import SplitPlan, make_split
+from deepsmile_training.encoders.encoder_file import RepositoryEncoder
+from deepsmile_training.evidence.choices import make_choice
+from deepsmile_training.evidence.predictions import ValidationPredictions
+from deepsmile_training.mil.config import MilConfig
+from deepsmile_training.mil.recipe import TransMILSpec
+from deepsmile_training.prepared.features import FeatureSet
+from deepsmile_training.prepared.prepared import Prepared, open_prepared
+from tests.making import make_bundle
+from tests.training.bundling.conftest import FOLDS, call
+
+BASIS = {"extractor": "SimCLR", "encoder": "tiny", "labels": ("MSI",), "config": MilConfig()}
+
+
+def plain(root: Path, encoder: RepositoryEncoder) -> Source:
+    return open_source(open_prepared(root), "SimCLR", encoder.file.features)
+
+
+def with_split(root: Path, plan: SplitPlan, tmp_path: Path) -> Path:
+    """The cohort with another split."""
+    copy = Path(shutil.copytree(root, tmp_path / "prepared"))
+    make_split(load_cohort(copy / "cohort.json"), plan).write(copy / "split.json")
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "complaint"),
+    [
+        (["--label", "grade"], CohortInvalid, "grade has 3 classes: g1, g2, g3; a bundle's head"),
+        (["--label", "kras"], CohortInvalid, "no label kras; there are MSI, grade, mHRD"),
+        (["--label", "MSI", "--label", "msi"], RequestInvalid, "heads of one name"),
+        (["--label", "MSI", "--extractor", "BYOL"], CohortInvalid, "no features by BYOL"),
+        (["--label", "MSI", "--encoder", "other"], BundleUnknown, "no encoder named 'other'"),
+        (["--label", "MSI", "--name", "CRC"], RequestInvalid, "name: String should match"),
+        (["--label", "MSI", "--version", "a b"], RequestInvalid, "version: String should match"),
+        (["--label", "MSI", "--coverage", 1], RequestInvalid, "coverage: Input should be less"),
+    ],
+)
+def test_a_wrong_wish_is_refused(
+    words: list[object],
+    error: type[DeepSmileError],
+    complaint: str,
+    encoder: RepositoryEncoder,
+    prepared_root: Path,
+    tmp_path: Path,
+) -> None:
+    usual: list[object] = ["--extractor", "SimCLR", "--name", "x", "--out", tmp_path / "out"]
+    with pytest.raises(error, match=complaint):
+        call(encoder, prepared_root, *usual, *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_nested_split_is_refused_with_the_command_for_another(
+    prepared_root: Path, encoder: RepositoryEncoder, tmp_path: Path
+) -> None:
+    root = with_split(prepared_root, SplitPlan(folds=5, labels=("MSI",)), tmp_path)
+    with pytest.raises(CohortInvalid, match="the split is nested") as caught:
+        development_of(plain(root, encoder), "MSI")
+    assert f"deepsmile-train split {root}/cohort.json" in caught.value.hint
+    assert "--plan kind=fixed-test" in caught.value.hint
+
+
+def test_two_folds_are_too_few(
+    prepared_root: Path, encoder: RepositoryEncoder, tmp_path: Path
+) -> None:
+    """Two are left out together, and one must train."""
+    plan = SplitPlan(kind="fixed-test", folds=2, labels=("MSI",))
+    root = with_split(prepared_root, plan, tmp_path)
+    with pytest.raises(CohortInvalid, match="2 folds: a bundle needs 3"):
+        development_of(plain(root, encoder), "MSI")
+
+
+def test_folds_that_share_a_patient_are_refused(
+    prepared_root: Path, encoder: RepositoryEncoder, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(prepared_root, tmp_path / "prepared"))
+    split = open_prepared(root).split
+    first = split.folds[0]
+    moved = Fold(train=first.train[1:], val=(*first.val, first.train[0]), test=first.test)
+    changed = split.model_dump() | {"folds": (moved, *split.folds[1:])}
+    Split.model_validate(changed).write(root / "split.json")
+    with pytest.raises(CohortInvalid, match="do not share out one set of patients"):
+        development_of(plain(root, encoder), "MSI")
+
+
+def test_a_fold_without_positives_is_refused(
+    prepared_root: Path, encoder: RepositoryEncoder, tmp_path: Path
+) -> None:
+    """Those of one fold have labels and slides, but no features."""
+    known = plain(prepared_root, encoder)
+    cohort = known.prepared.cohort
+    gone = {
+        slide
+        for name in known.prepared.split.folds[1].val
+        if cohort.by_name[name].labels["MSI"] == "msi"
+        for slide in cohort.by_name[name].slides
+    }
+    left = tuple(slide for slide in known.known.slides if slide not in gone)
+    bare = Source(known.prepared, known.known.model_copy(update={"slides": left}))
+    with pytest.raises(CohortInvalid, match=r"no fold 1 \(with features\) patient is msi"):
+        development_of(bare, "MSI")
+
+
+def test_features_of_another_encoder_are_refused(
+    prepared_root: Path, encoder: RepositoryEncoder
+) -> None:
+    contract = encoder.file.features
+    other = Encoder(name="other", sha256="ab" * 32, feature_dim=6)
+    prepared = open_prepared(prepared_root)
+    with pytest.raises(BundleMismatch, match=r"made by tiny-encoder .*, not by other \(abab"):
+        open_source(prepared, "SimCLR", contract.model_copy(update={"encoder": other}))
+    budget = contract.budget.model_copy(update={"max_tiles": 5})
+    with pytest.raises(BundleMismatch, match="by other tile rules"):
+        open_source(prepared, "SimCLR", contract.model_copy(update={"budget": budget}))
+
+
+def test_an_extractor_of_each_fold_s_own_makes_no_bundle(
+    prepared_root: Path, encoder: RepositoryEncoder, tmp_path: Path
+) -> None:
+    for k in range(FOLDS):
+        folder = tmp_path / "features" / f"SimCLR@{k}"
+        folder.mkdir(parents=True)
+        known = plain(prepared_root, encoder).known.model_dump() | {"folder": folder.name}
+        FeatureSet.model_validate(known).write(folder / "features.json")
+    whole = open_prepared(prepared_root)
+    moved = Prepared(tmp_path, whole.cohort, whole.split)
+    with pytest.raises(CohortInvalid, match="pre-trained for each fold"):
+        open_source(moved, "SimCLR", encoder.file.features)
+
+
+def test_a_head_that_cannot_be_exported_is_not_trained() -> None:
+    with pytest.raises(RequestInvalid, match="TransMIL head cannot be exported"):
+        make_plan(name="x", **BASIS | {"config": MilConfig(head=TransMILSpec())})
+
+
+@pytest.mark.parametrize(
+    ("label", "name"), [("mHRD", "mhrd"), ("TP53 driver", "tp53-driver"), ("MSI (Liu)", "msi-liu")]
+)
+def test_labels_become_names_that_heads_may_have(label: str, name: str) -> None:
+    assert head_name(label) == name
+
+
+def test_a_label_that_leaves_no_name_is_refused() -> None:
+    with pytest.raises(RequestInvalid):
+        make_plan(name="x", **BASIS | {"labels": ("(?)",)})
+
+
+def test_constant_predictions_rank_nobody() -> None:
+    y = np.array([0, 1] * 20)
+    with pytest.raises(RequestInvalid, match="nothing to rank"):
+        make_choice(ValidationPredictions.numbered(np.full(40, 0.5), y))
+
+
+def validation_of(negatives: int, positives: int) -> ValidationPredictions:
+    y = np.array([0] * negatives + [1] * positives)
+    return ValidationPredictions.numbered(np.linspace(0.1, 0.9, len(y)), y)
+
+
+def test_too_few_patients_give_no_prediction_sets_and_a_note() -> None:
+    """Of n, the ceil((n + 1) 0.9)-th bounds: 8 have no 9th, 9 have."""
+    notes: list[str] = []
+    assert make_conformal(validation_of(30, 8), 0.9, notes) is None
+    assert notes == [
+        "No prediction sets: a coverage of 90% needs 9 development patients of either class, and"
+        " one has 8."
+    ]
+    rule = make_conformal(validation_of(30, 9), 0.9, notes)
+    assert rule is not None
+    assert len(notes) == 1
+
+
+def test_too_few_slides_give_no_novelty_and_a_note(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def held_out(slides: int) -> HeldOut:
+        means = rng.normal(size=(slides, 6))
+        return HeldOut(validation_of(10, 10), means, np.arange(slides) % 3, 100, 0)
+
+    notes: list[str] = []
+    assert make_novelty(held_out(98), 0.01, tmp_path / "novelty.npz", notes) is None
+    assert notes == [
+        "No novelty rule: a rate of 0.01 needs 99 development slides, and there are 98."
+    ]
+    assert not list(tmp_path.iterdir())
+    found = make_novelty(held_out(99), 0.01, tmp_path / "novelty.npz", notes)
+    assert found is not None
+    assert found.basis == "held-out scores of 99 training slides"
+    assert len(notes) == 1
+
+
+def test_no_model_is_ever_overwritten(tmp_path: Path) -> None:
+    """The same bytes keep their place; others get the next version."""
+    files = {}
+    for text in ("one", "two", "three"):
+        (tmp_path / text).write_text(text)
+        files[text] = {MODEL_FILE: tmp_path / text}
+    out = tmp_path / "out"
+    for version, text in (("1", "one"), ("2", "two")):
+        assert free_folder(out, "m", files[text]) == Path("m", version)
+        (out / "m" / version).mkdir(parents=True)
+        (out / "m" / version / MODEL_FILE).write_text(text)
+    assert free_folder(out, "m", files["one"]) == Path("m/1")
+    assert free_folder(out, "m", files["two"]) == Path("m/2")
+    assert free_folder(out, "m", files["three"]) == Path("m/3")
+
+
+def test_a_name_taken_with_another_encoder_needs_another_version(
+    encoder: RepositoryEncoder, tmp_path: Path
+) -> None:
+    make_bundle(tmp_path, "crc")
+    plan: Plan = make_plan(name="crc", **BASIS)
+    check_name(tmp_path, plan, encoder.file.features)
+    other = encoder.file.features.encoder.model_copy(update={"sha256": "cd" * 32})
+    contract = encoder.file.features.model_copy(update={"encoder": other})
+    with pytest.raises(RequestInvalid, match=r"crc 1 is a bundle with the encoder tiny-encoder"):
+        check_name(tmp_path, plan, contract)
+    check_name(tmp_path, plan.model_copy(update={"version": "2"}), contract)
+    check_name(tmp_path, plan.model_copy(update={"name": "free"}), contract)
+
+
+def test_a_dry_run_tells_who_and_how_long_and_writes_nothing(
+    encoder: RepositoryEncoder, prepared_root: Path, config: Path, tmp_path: Path
+) -> None:
+    before = sorted(prepared_root.rglob("*"))
+    words = ["--extractor", "SimCLR", "--label", "MSI", "--label", "mHRD", "--name", "x"]
+    words += ["--config", config, "--out", tmp_path / "out", "--dry-run"]
+    result = call(encoder, prepared_root, *words)
+    assert result.exit_code == 0, result.output
+    rows = [[cell.strip() for cell in line.split("│")] for line in result.output.splitlines()]
+    told = {(row[1], row[2]): row[3:6] for row in rows if len(row) > 6}
+    split = open_prepared(prepared_root).split
+    assert told["MSI", "fold 0"][0] == str(len(split.folds[0].val))
+    assert told["MSI", "test"] == ["14", "14", "7 mss, 7 msi"]
+    assert {label for label, _ in told} == {"MSI", "mHRD"}
+    assert "18 trainings, about " in result.output
+    assert sorted(prepared_root.rglob("*")) == before
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,118 @@
+"""Look: the only one at the test patients, by a sealed bundle, as it would be served."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepsmile.answer import answer
+from deepsmile.backends import Backend
+from deepsmile.bundle import Bundle
+from deepsmile.contract import Head
+from deepsmile.errors import TooLittleTissue
+from deepsmile.pipeline import score_bag
+from deepsmile.report import Scored
+from deepsmile_training.bundling.source import Source
+from deepsmile_training.cohorts.cohort import Patient
+from deepsmile_training.cohorts.labels import FoldLabels, resolve_labels
+from deepsmile_training.evaluation import is_declined
+from deepsmile_training.evidence.choices import Choice
+from deepsmile_training.evidence.evaluated import Evaluated, on_sealed_test
+from deepsmile_training.evidence.predictions import TestPredictions
+from deepsmile_training.evidence.sealed import SealedTest, opened_for
+from deepsmile_training.evidence.subgroups import MOST_VALUES
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A sealed bundle that nobody has tested, and what runs it."""
+
+    bundle: Bundle
+    backend: Backend
+
+
+@dataclass(frozen=True)
+class TestSlide:
+    """What became of one slide."""
+
+    __test__ = False  # so that pytest does not take it for a test
+
+    patient: str
+    tiles: int
+    raw: float | None
+    """Raw probability; None: declined for too little tissue, and in no figure."""
+    novel: bool
+    """Declined as unlike the training slides; in all figures all the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """What a head says of the test patients."""
+
+    evaluated: Evaluated
+    answers: tuple[Scored, ...]
+    """To each patient's mean raw probability, in the order of the predictions."""
+    slides: tuple[TestSlide, ...]
+    look: int
+    """1: these patients were never looked at by a bundle before; 2: once; and so on."""
+
+
+def look_at_test(
+    candidate: Candidate, head: Head, source: Source, choice: Choice, label: str
+) -> Tested:
+    """Score the test patients of `label`, then open the predictions for the choice.
+
+    Raises:
+        RequestInvalid: no patients of both classes could be scored, or another choice was made on
+            these very predictions before.
+    """
+    prepared = source.prepared
+    labels = resolve_labels(prepared.cohort, prepared.split.folds[0], label)
+    patients = labels.patients("test")
+    slides = tuple(slide for name in patients for slide in _score(candidate, head, source, name))
+    test = _predictions(slides, labels, source)
+    seal = prepared.root / f"bundles.{head.name}.seal.json"
+    evaluated = on_sealed_test(SealedTest(test, seal), choice)
+    answers = tuple(answer(head, np.array([p]), None) for p in test.p.tolist())
+    return Tested(evaluated, answers, slides, list(opened_for(seal)).index(test.digest) + 1)
+
+
+def _score(candidate: Candidate, head: Head, source: Source, patient: str) -> Iterator[TestSlide]:
+    open_head = head.model_copy(update={"novelty": None})
+    for bag in source.bags(patient):
+        tiles, bundle = len(bag.features), candidate.bundle
+        try:
+            scored = score_bag(bag, open_head, bundle, candidate.backend)
+        except TooLittleTissue:
+            yield TestSlide(patient, tiles, raw=None, novel=False)
+            continue
+        novel = is_declined(bag, head, bundle)
+        yield TestSlide(patient, tiles, scored.probability_raw, novel)
+
+
+def _predictions(
+    slides: Sequence[TestSlide], labels: FoldLabels, source: Source
+) -> TestPredictions:
+    """One row per patient, the mean of the slides (RESOLUTIONS row 18)."""
+    raw: dict[str, list[float]] = {}
+    for slide in slides:
+        if slide.raw is not None:
+            raw.setdefault(slide.patient, []).append(slide.raw)
+    names = tuple(sorted(raw))
+    return TestPredictions(
+        patients=names,
+        y=np.array([labels.of[name] for name in names], np.int64),
+        p=np.array([np.mean(raw[name]) for name in names], np.float64),
+        subgroups=subgroups_of([source.prepared.cohort.by_name[name] for name in names]),
+        slides=tuple(len(raw[name]) for name in names),
+    )
+
+
+def subgroups_of(patients: Sequence[Patient]) -> dict[str, tuple[str, ...]]:
+    """Strata and sites, where they make groups: at least two, and no list of nearly everybody."""
+    columns = sorted({name for one in patients for name in one.strata})
+    found = {name: tuple(one.strata.get(name, UNKNOWN) for one in patients) for name in columns}
+    found["site"] = tuple(one.site or UNKNOWN for one in patients)
+    return {name: values for name, values in found.items() if 1 < len(set(values)) <= MOST_VALUES}
