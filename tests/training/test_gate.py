@@ -15,6 +15,8 @@ from deepsmile_training.variants.gate import BOUNDS, Served, measure
 from tests.fake_backend import FakeBackend, mean_and_square
 from tests.reports import changed, space_of, with_novelty
 
+pytestmark = pytest.mark.slow
+
 YES, NO = (np.array([[0.0, margin]], np.float32) for margin in (1.0, -1.0))
 
 

@@ -23,6 +23,8 @@ from deepsmile_training.synthetic.anatomy import draw_anatomy
 from deepsmile_training.synthetic.nuclei import draw_nuclei
 from tests.training.conftest import PaintedSlide
 
+pytestmark = pytest.mark.slow
+
 
 def test_truth_is_that_of_the_crop(painted: dict[str, PaintedSlide], reader: Reader) -> None:
     """Nuclei of each quarter of each tile, counted one by one."""

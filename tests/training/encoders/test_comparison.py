@@ -13,6 +13,8 @@ from deepsmile_training.encoders.probe import knn_accuracy
 from deepsmile_training.encoders.sources import settled_encoder, title_of
 from deepsmile_training.encoders.tile_encoder import make_encoder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tiles() -> Sample:

@@ -23,6 +23,8 @@ from deepsmile_training.encoders.published import PUBLISHED
 from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder
 from tests.training.encoders.making import full_state, saved, vissl_checkpoint
 
+pytestmark = pytest.mark.slow
+
 IMAGENET_MEAN, IMAGENET_DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 

@@ -22,6 +22,8 @@ from deepsmile_training.evidence.predictions import ValidationPredictions
 from deepsmile_training.metrics import auc, ece, log_loss
 from tests.training.evidence.cases import drawn_validation, validation
 
+pytestmark = pytest.mark.slow
+
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))

@@ -29,6 +29,8 @@ from deepsmile_training.evidence.subgroups import subgroups
 from deepsmile_training.metrics import brier, ece
 from tests.training.evidence.cases import drawn_test, drawn_validation
 
+pytestmark = pytest.mark.slow
+
 NOTICE = "Synthetic data, <no> clinical meaning."
 
 

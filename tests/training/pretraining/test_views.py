@@ -1,4 +1,6 @@
-"""Views against torchvision's own functions with the same parameters."""
+"""Views of whole batches against torchvision's own functions with the same parameters."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from deepsmile_training.pretraining.augmentation import (
     draw,
 )
 from deepsmile_training.pretraining.colour import brighten, contrast, saturate, turn_hue
-from deepsmile_training.pretraining.views import make_views
+from deepsmile_training.pretraining.views import make_views, tensor_views
 
 TILE_PX = 40
 
@@ -54,7 +56,7 @@ def slow_view(tile: Tensor, draws: Draws, i: int, view_px: int) -> Tensor:
 def test_views_are_those_of_torchvision(tiles: Tensor, name: str, view_px: int) -> None:
     """Each view's crop, mirrors, jitter in its own order, and grey; no pixel off by 1e-3."""
     draws = draw(AUGMENTATIONS[name], len(tiles), TILE_PX, generator(3))
-    views = make_views(tiles, draws, view_px)
+    views = tensor_views(tiles, draws, view_px)
     for i, (tile, view) in enumerate(zip(tiles, views, strict=True)):
         apart = (view - slow_view(tile, draws, i, view_px)).abs()
         assert float(apart.max()) < 1e-3, i
@@ -129,10 +131,10 @@ def test_chances_are_the_papers() -> None:
     assert draws.order.bincount(minlength=24).min() > 0.8 * many / 24
 
 
-def test_same_seed_same_views(tiles: Tensor) -> None:
+@pytest.mark.parametrize("make", [make_views, tensor_views])
+def test_same_seed_same_views(tiles: Tensor, make: Callable[..., Tensor]) -> None:
     first, again, other = (
-        make_views(tiles, draw(PAPER, len(tiles), TILE_PX, generator(seed)), 32)
-        for seed in (1, 1, 2)
+        make(tiles, draw(PAPER, len(tiles), TILE_PX, generator(seed)), 32) for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

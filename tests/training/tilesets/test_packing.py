@@ -16,6 +16,8 @@ from deepsmile_training.tilesets.sources import find_images
 from deepsmile_training.tilesets.store import TileStore, open_store
 from tests.training.tilesets.conftest import no_stage, press_in, tile_pixels, write_image
 
+pytestmark = pytest.mark.slow
+
 
 def packed(folder: Path, out: Path, **changes: object) -> TileStore:
     return pack(find_images([folder], None), press_in(out, **changes), no_stage)

@@ -32,6 +32,8 @@ from deepsmile_training.tilesets.pressing import Press
 from deepsmile_training.tilesets.recipe import TileRecipe, slide_rules
 from deepsmile_training.tilesets.sources import find_slides
 
+pytestmark = pytest.mark.slow
+
 slides, store, scratch = map(Path, sys.argv[1:])
 
 def stage(what, total):

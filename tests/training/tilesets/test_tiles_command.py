@@ -12,6 +12,8 @@ from deepsmile_training.tilesets.store import open_store
 from tests.training.conftest import PaintedSlide
 from tests.training.tilesets.conftest import tile_pixels, write_image
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
