@@ -1,7 +1,8 @@
 """Augmentation: what is drawn at random for a view of a tile, and how strongly.
 
 Everything is drawn on the CPU from a generator of the step's own, for the joined batch of all
-ranks: a view depends on seed, step and place in the batch, and on no device or number of ranks.
+ranks: a view depends on seed, step and place in the batch, on no number of ranks, and on the device
+only by rounding.
 """
 
 from dataclasses import dataclass, fields

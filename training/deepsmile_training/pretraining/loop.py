@@ -110,8 +110,9 @@ class Trainer:
         views = torch.cat(
             [make_views(tiles, each, config.view_px) for each in draws]
         )  # (2B, 3, v, v)
-        if config.running.channels_last:
-            views = views.contiguous(memory_format=torch.channels_last)
+        last = config.running.channels_last
+        kind = torch.channels_last if last else torch.contiguous_format
+        views = views.contiguous(memory_format=kind)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             outcome: Outcome = self._forward(views)
         return outcome

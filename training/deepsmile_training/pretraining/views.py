@@ -4,10 +4,20 @@ import torch
 from torch import Tensor
 
 from deepsmile_training.pretraining.augmentation import ORDERS, Draws
+from deepsmile_training.pretraining.byte_views import byte_views
 from deepsmile_training.pretraining.colour import JITTERS, saturate
 
 
 def make_views(tiles: Tensor, draws: Draws, view_px: int) -> Tensor:
+    """Tiles (B, S, S, 3) uint8 -> views (B, 3, view_px, view_px) in [0, 1], where the tiles are.
+
+    Whole batches suit a GPU and tiles one at a time a CPU's cache; the two differ by rounding.
+    """
+    make = byte_views if tiles.device.type == "cpu" else tensor_views
+    return make(tiles, draws, view_px)  # (B, 3, v, v)
+
+
+def tensor_views(tiles: Tensor, draws: Draws, view_px: int) -> Tensor:
     """Tiles (B, S, S, 3) uint8 -> views (B, 3, view_px, view_px) in [0, 1].
 
     In half precision on a GPU, where 11 bits are more than the bytes had.
