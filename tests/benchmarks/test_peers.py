@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.peers import compare, figures, likeness, network, pixels, places, protocol
+from benchmarks.peers import figures, likeness, network, pixels, places, protocol
 from benchmarks.peers.figures import Cost, Run
 from benchmarks.peers.launching import Tool, launch
 from benchmarks.peers.prepare import write_weights
@@ -156,25 +156,6 @@ def test_our_runner_answers_with_what_the_pipeline_makes(
     assert np.array_equal(encoded.corners_l0, bag.corners_l0)
     assert 0 < run.cpu_s < 60
     assert 20 < run.peak_mb < 1000
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_comparison_runs_and_says_which_peers_are_missing(tmp_path: Path) -> None:
-    small, large = (
-        write_tiff(tmp_path / f"{side}.tif", tissue_image(side, side, tissue=0.9))
-        for side in (1536, 3072)
-    )
-    said = list(compare.lines((small, large), tmp_path / "none", 1, tmp_path / "models"))
-    assert [line for line in said if "missing" in line] == [
-        f"| {name} | missing | | | | |" for name in ("slide2vec", "LazySlide", "TIAToolbox")
-    ]
-    cosine = float(said[1].split("cosine ")[1].split(" ")[0])
-    assert 0.99 < cosine < 1
-    rows = [line.split(" | ") for line in said if line.startswith("| DeepSMILE")]
-    assert [row[0] for row in rows] == ["| DeepSMILE fp32", "| DeepSMILE int8"]
-    assert rows[0][1] == rows[1][1]
-    assert not [line for line in said if "reached" in line]
 
 
 @pytest.mark.slow
