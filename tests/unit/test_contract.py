@@ -44,7 +44,7 @@ HEAD = {
     },
 }
 WHOLE = {"features": feature_contract().model_dump(mode="json"), "heads": [HEAD]}
-MODELS = Frozen.__subclasses__()
+MODELS = [kind for kind in Frozen.__subclasses__() if kind.__module__.startswith("deepsmile.")]
 NO_ALTERNATIVE = {
     "features.pixels.resample",
     "features.pixels.colour",

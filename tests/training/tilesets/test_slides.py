@@ -23,6 +23,8 @@ from tests.training.conftest import PaintedSlide
 from tests.training.tilesets.conftest import no_stage, press_in
 
 RAW = {"encoding": "raw", "rules": slide_rules()}
+pytestmark = pytest.mark.slow
+
 BLOCKED = """
 import sys
 from pathlib import Path
@@ -31,8 +33,6 @@ from deepsmile_training.tilesets.packing import pack
 from deepsmile_training.tilesets.pressing import Press
 from deepsmile_training.tilesets.recipe import TileRecipe, slide_rules
 from deepsmile_training.tilesets.sources import find_slides
-
-pytestmark = pytest.mark.slow
 
 slides, store, scratch = map(Path, sys.argv[1:])
 
