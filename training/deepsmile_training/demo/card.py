@@ -50,7 +50,8 @@ Two labels are drawn independently of each other and of everything else:
 - **heterogeneity**, after the toy example of the DeepSMILE paper (Appendix A). Every slide has
   small and large nuclei, in the same proportions and sizes in both classes. In a heterogeneous
   slide each kind keeps to its regions; in a homogeneous one they mix in every tile. The mean
-  nuclear size does not tell the classes apart, only its variance between tiles does.
+  nuclear size of a slide does not tell the classes apart. Its variance between tiles does, and so
+  does a single tile, which shows one kind or both: no proof that a variance is needed.
 - **cellularity**: more or fewer nuclei per mm2 than {BORDER_PER_MM2:g}; the signal is in the mean.
 
 Half of the slides are positive for each label, so the calibrated probabilities hold for a

@@ -6,9 +6,10 @@ and which slides have none and why. A bag that is there already is not made agai
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from deepsmile.backends import TileEncoder
 from deepsmile.bag import load_bag, save_bag
@@ -61,14 +62,20 @@ def extract_features(
     folder = root / "features" / extractor.name
     folder.mkdir(parents=True, exist_ok=True)
 
+    readers: SimpleQueue[Reader] = SimpleQueue()
+
     def make(name: str) -> str:
-        with closing(extractor.make_reader()) as reader:
-            complaint = _make_bag(slides[name], folder / f"{name}.npz", extractor, reader)
-        advance()
-        return complaint
+        reader = readers.get()
+        try:
+            return _make_bag(slides[name], folder / f"{name}.npz", extractor, reader)
+        finally:
+            readers.put(reader)
+            advance()
 
     names = sorted(slides)
-    with ThreadPoolExecutor(extractor.workers) as pool:
+    with ExitStack() as stack, ThreadPoolExecutor(extractor.workers) as pool:
+        for _ in range(extractor.workers):
+            readers.put(stack.enter_context(closing(extractor.make_reader())))
         complaints = dict(zip(names, pool.map(make, names), strict=True))
     dropped = {name: why for name, why in complaints.items() if why}
     dropped |= dict.fromkeys(missing, "slide_missing: not in the folder")

@@ -3,7 +3,8 @@
 Every slide has two kinds of nuclei, small and large, in the same proportions and sizes. In a
 heterogeneous slide each kind keeps to its regions; in a homogeneous one the same sizes are
 shuffled over the same places. So the mean, and the whole distribution, of nuclear size is the
-same for both classes, and only the variance between tiles differs (paper, Appendix A).
+same for both classes, and its variance between tiles differs (paper, Appendix A). So does that
+within a tile, the other way round: a single tile shows one kind, or both.
 """
 
 from dataclasses import dataclass

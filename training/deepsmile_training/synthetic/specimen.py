@@ -1,7 +1,7 @@
 """Specimen: what one synthetic slide is, in numbers, before anything is painted.
 
 Labels follow the idea of the paper's Appendix A: two kinds of slide have the same mean nuclear
-size, and only its variance between tiles tells them apart.
+size, and its variance, between tiles and within them, tells them apart.
 """
 
 from dataclasses import dataclass
