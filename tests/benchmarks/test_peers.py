@@ -18,6 +18,8 @@ from deepsmile.pipeline import SlideSource, extract
 from deepsmile.reading import Reader
 from tests.making import tissue_image, write_tiff
 
+pytestmark = pytest.mark.slow
+
 PEER = Cost(tiles=(10, 110), cpu_ms=100.0, wall_ms=60.0, whole_s=50.0, peak_mb=900.0)
 QUICK_PEER = Cost(tiles=(10, 110), cpu_ms=120.0, wall_ms=50.0, whole_s=40.0, peak_mb=900.0)
 

@@ -9,6 +9,8 @@ from deepsmile_training.demo.fit import Recipe, fit_ensemble, fit_member, fits_n
 from deepsmile_training.metrics import auc
 from deepsmile_training.mil.bags import pad_bags
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 6
 QUICK = Recipe(epochs=3)
 

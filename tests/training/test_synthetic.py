@@ -19,6 +19,8 @@ from deepsmile_training.synthetic.slide import make_slide, tile_truth
 from deepsmile_training.synthetic.specimen import BORDER_PER_MM2, SlideSpec, draw_spec
 from tests.training.conftest import PaintedSlide, small_spec
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(8)
 
 

@@ -25,6 +25,8 @@ from deepsmile.errors import (
 )
 from deepsmile.wire import Job, JobEvent, JobState, Problem
 
+pytestmark = pytest.mark.slow
+
 Handler = Callable[[httpx.Request], httpx.Response]
 Ask = Callable[..., Any]
 """ask(handler, method, *arguments, **options): call a method of a client."""

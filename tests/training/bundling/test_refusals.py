@@ -29,6 +29,8 @@ from deepsmile_training.prepared.prepared import Prepared, open_prepared
 from tests.making import make_bundle
 from tests.training.bundling.conftest import FOLDS, call
 
+pytestmark = pytest.mark.slow
+
 BASIS = {"extractor": "SimCLR", "encoder": "tiny", "labels": ("MSI",), "config": MilConfig()}
 
 

@@ -20,6 +20,8 @@ from deepsmile_training.cohorts.splitting import SplitPlan, make_split
 
 from .people import MSI, mixed_cohort, msi_cohort, person
 
+pytestmark = pytest.mark.slow
+
 FEW = settings(max_examples=25)
 PLANS = st.builds(
     SplitPlan,

@@ -12,6 +12,8 @@ from deepsmile_training.encoders.probe import (
     over_cases,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def slow_knn(
     features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, k: int

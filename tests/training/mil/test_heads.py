@@ -14,6 +14,8 @@ from deepsmile_training.mil.heads import STD_EPS, DeepMIL, Head, VarMIL
 from deepsmile_training.mil.pooling import attention_mean, attention_variance, masked_softmax
 from tests.training.mil.conftest import MAKERS, WIDTH, make_head
 
+pytestmark = pytest.mark.slow
+
 MOPADI = Path(__file__).parents[3] / ".." / "shared" / "data" / "tiles" / "mopadi"
 
 

@@ -19,6 +19,8 @@ from deepsmile_training.mil.recipe import (
 from deepsmile_training.mil.training import Labelled, fit, of_patients, patient_auc, predict
 from tests.training.mil.conftest import WIDTH, varied_bags
 
+pytestmark = pytest.mark.slow
+
 QUICK = Recipe(epochs=3, batch=8, evaluate_every=2)
 SPECS: dict[str, HeadSpec] = {
     "deepmil": DeepMILSpec(nu=8),
