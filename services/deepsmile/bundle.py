@@ -5,10 +5,10 @@ folders that Triton serves (`MODEL/VERSION/model.onnx`), which several bundles m
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,8 @@ from deepsmile.digest import digest_of, digest_of_file
 from deepsmile.disk import write_file
 from deepsmile.errors import BundleCorrupt, BundleMismatch, BundleUnknown
 from deepsmile.frozen import Name, Sha256
+
+Sealed = TypeVar("Sealed")
 
 SUFFIX = ".bundle.json"
 SUPERSEDED = "@"
@@ -131,10 +133,9 @@ def write_bundle(repository: Path, content: dict[str, Any]) -> Bundle:
     The models and the card must be in place already. A bundle of that name and another version
     stays beside it as `NAME@VERSION.bundle.json`, for the jobs that were accepted for it.
     """
-    sealed = {**content, "digest": digest_of(content)}
     path = repository / f"{content['name']}{SUFFIX}"
     _put_aside(path, content["version"])
-    write_file(path, json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    write_sealed(path, content)
     return load_bundle(repository, content["name"])
 
 
@@ -149,18 +150,30 @@ def _put_aside(path: Path, version: str) -> None:
         write_file(path.with_name(name), path.read_text())
 
 
-def _parse(path: Path) -> BundleFile:
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON with its own digest, for `read_sealed`."""
+    sealed = {**content, "digest": digest_of(content)}
+    write_file(path, json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_sealed(path: Path, parse: Callable[[dict[str, Any], str], Sealed]) -> Sealed:
+    """What `parse` makes of a file's content and its digest, which was verified.
+
+    Raises:
+        BundleCorrupt: a byte changed, or it is none of ours.
+    """
     try:
-        raw = json.loads(path.read_text())
-        sealed = raw.pop("digest")
-        if digest_of(raw) != sealed:
+        content = json.loads(path.read_text())
+        digest = content.pop("digest")
+        if digest_of(content) != digest:
             raise BundleCorrupt(f"{path.name}: its content does not match its digest")
-        return BundleFile.model_validate({**raw, "digest": sealed})
+        return parse(content, digest)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BundleCorrupt(f"{path.name}: {error}") from error
 
 
-def _verify(root: Path, path: Path, file: BundleFile, files: Mapping[str, str]) -> None:
+def verify_files(root: Path, path: Path, files: Mapping[str, str], what: str) -> None:
+    """Raises BundleCorrupt unless each of the files that `path` names is in `root`, unchanged."""
     for relative, expected in files.items():
         if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
             raise BundleCorrupt(f"{path.name}: {relative!r} lies outside the repository")
@@ -169,7 +182,17 @@ def _verify(root: Path, path: Path, file: BundleFile, files: Mapping[str, str]) 
             raise BundleCorrupt(f"{path.name}: {relative} is missing")
         found = digest_of_file(target)
         if found != expected:
-            raise BundleCorrupt(f"{relative}: SHA-256 is {found}, the bundle says {expected}")
+            raise BundleCorrupt(f"{relative}: SHA-256 is {found}, the {what} says {expected}")
+
+
+def _parse(path: Path) -> BundleFile:
+    return read_sealed(
+        path, lambda content, digest: BundleFile.model_validate({**content, "digest": digest})
+    )
+
+
+def _verify(root: Path, path: Path, file: BundleFile, files: Mapping[str, str]) -> None:
+    verify_files(root, path, files, "bundle")
     missing = set(file.contract.named) - set(file.files.values())
     if missing or file.card not in file.files:
         raise BundleCorrupt(f"{path.name}: no file for {', '.join(sorted(missing)) or file.card}")

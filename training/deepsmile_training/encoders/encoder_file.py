@@ -4,17 +4,20 @@ A bundle needs a head, so an encoder alone is no bundle. `NAME.encoder.json` say
 bundle will say of it: the feature contract, the files with their digests, where it is from.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from deepsmile.bundle import bundle_names, load_bundle
+from deepsmile.bundle import (
+    bundle_names,
+    load_bundle,
+    read_sealed,
+    verify_files,
+    write_sealed,
+)
 from deepsmile.contract import FeatureContract
-from deepsmile.digest import digest_of, digest_of_file
-from deepsmile.disk import write_file
 from deepsmile.errors import BundleCorrupt, BundleUnknown
 from deepsmile.frozen import Frozen, Name, Sha256
 
@@ -66,10 +69,7 @@ class RepositoryEncoder:
 
 def write_encoder(repository: Path, file: EncoderFile) -> RepositoryEncoder:
     """Seal and write an encoder whose files are in place, and load it back."""
-    content = file.model_dump(mode="json")
-    sealed = {**content, "digest": digest_of(content)}
-    text = json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    write_file(repository / f"{file.name}{SUFFIX}", text)
+    write_sealed(repository / f"{file.name}{SUFFIX}", file.model_dump(mode="json"))
     return load_encoder(repository, file.name)
 
 
@@ -87,27 +87,11 @@ def load_encoder(repository: Path, name: str) -> RepositoryEncoder:
             f"no encoder named {name!r}; this repository has: {', '.join(known) or 'none'}",
             hint="Make one with `deepsmile-train export-encoder`.",
         )
-    file = _parse(path)
-    for relative, expected in file.files.items():
-        target = repository / relative
-        if not target.is_file():
-            raise BundleCorrupt(f"{path.name}: {relative} is missing")
-        if (found := digest_of_file(target)) != expected:
-            raise BundleCorrupt(f"{relative}: SHA-256 is {found}, the encoder says {expected}")
+    file = read_sealed(path, lambda content, _: EncoderFile.model_validate(content))
+    verify_files(repository, path, file.files, "encoder")
     if file.files.get(file.model) != file.features.encoder.sha256 or file.card not in file.files:
         raise BundleCorrupt(f"{path.name}: its contract or its card names no file of it")
     return RepositoryEncoder(repository, file)
-
-
-def _parse(path: Path) -> EncoderFile:
-    try:
-        content = json.loads(path.read_text())
-        sealed = content.pop("digest")
-        if digest_of(content) != sealed:
-            raise BundleCorrupt(f"{path.name}: its content does not match its digest")
-        return EncoderFile.model_validate(content)
-    except (ValueError, KeyError, AttributeError, ValidationError) as error:
-        raise BundleCorrupt(f"{path.name}: {error}") from error
 
 
 def find_encoder(repository: Path, name: str) -> tuple[Path, FeatureContract]:
