@@ -1,13 +1,11 @@
 """Fixtures of the unit tests: the command line as a shell would start it."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from deepsmile.cli import main
 from tests.making import tissue_image, write_svs
-from tests.shell import Run
+from tests.shell import Run, command_of
 
 
 @pytest.fixture
@@ -21,17 +19,7 @@ def run(
     monkeypatch.setenv("DEEPSMILE_MODEL_REPOSITORY", str(repository))
     monkeypatch.setenv("DEEPSMILE_DEFAULT_BUNDLE", "tiny")
     monkeypatch.setenv("DEEPSMILE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["deepsmile", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main.app()
-        out, err = capsys.readouterr()
-        return int(exit_.value.code or 0), out, err
-
-    return command
+    return command_of(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")

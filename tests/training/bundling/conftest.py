@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from typer.testing import CliRunner, Result
 from deepsmile.backends.onnx import OnnxEncoder
 from deepsmile.bag import FeatureBag, save_bag
 from deepsmile.bundle import Bundle, load_bundle
-from deepsmile.cli import main
 from deepsmile.contract import FeatureContract
 from deepsmile.digest import digest_of_file
 from deepsmile.pipeline import SlideSource, extract
@@ -37,7 +35,7 @@ from deepsmile_training.mil.config import MilConfig, load_mil_config
 from deepsmile_training.prepared.features import FeatureSet
 from deepsmile_training.prepared.prepared import Prepared, open_prepared
 from tests.making import make_bundle
-from tests.shell import Run
+from tests.shell import Run, command_of
 
 PATIENTS, FOLDS = 60, 3
 CLASSES = ("mss", "msi")
@@ -247,14 +245,4 @@ def deepsmile(
     """The product's command, on the repository that was written."""
     monkeypatch.setenv("DEEPSMILE_MODEL_REPOSITORY", str(made.bundle.root))
     monkeypatch.setenv("DEEPSMILE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["deepsmile", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main.app()
-        out, err = capsys.readouterr()
-        return int(exit_.value.code or 0), out, err
-
-    return command
+    return command_of(monkeypatch, capsys)
