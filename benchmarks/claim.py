@@ -156,7 +156,7 @@ def head_predictions(
             ]
     everyone = list(chain.from_iterable(cells.values()))
     place, advance = prepared.root / "cells", stage("heads", len(everyone))
-    results = run_cells(prepared.root, everyone, place, workers, advance)
+    results = run_cells(prepared, everyone, place, workers, advance)
     tables = []
     for (_, method, _), made in cells.items():
         best = max(made, key=lambda cell: results[cell].validation_auc)
@@ -182,7 +182,7 @@ def tuned_predictions(made: Made, folds: int, workers: int, stage: Stage) -> lis
     add_tiles(made.prepared, made.graph, made.contract, made.slides, stage)
     cells = tuned_cells([label.name for label in LABELS], folds)
     place, advance = made.prepared.root / "cells", stage("tuned", len(cells))
-    run_cells(made.prepared.root, cells, place, workers, advance)
+    run_cells(made.prepared, cells, place, workers, advance)
     return [_read(made.prepared, cell, place, TUNED) for cell in cells]
 
 

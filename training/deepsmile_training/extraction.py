@@ -27,16 +27,23 @@ def extract_bags(
     place.mkdir(parents=True, exist_ok=True)
     bags = []
     for slide in slides:
-        bags.append(_bag(slide, contract, encoder, reader, place / f"{slide.stem}.npz"))
+        bags.append(kept_bag(slide, place / f"{slide.stem}.npz", contract, encoder, reader))
         advance()
     return bags
 
 
-def _bag(
-    slide: Path, contract: FeatureContract, encoder: TileEncoder, reader: Reader, saved: Path
+def kept_bag(
+    slide: Path, saved: Path, contract: FeatureContract, encoder: TileEncoder, reader: Reader
 ) -> FeatureBag:
+    """The bag of `saved`, checked; or else made, and saved if there is any tissue.
+
+    Raises:
+        BagCorrupt, BundleMismatch: `saved` is damaged, or of another contract.
+        SlideError, Abstention: the slide has no bag.
+    """
     if saved.exists():
         return load_bag(saved, contract.digest)
     bag = extract(SlideSource(slide), contract, encoder, reader).need_bag()
-    save_bag(bag, saved)
+    if len(bag.features):
+        save_bag(bag, saved)
     return bag

@@ -11,7 +11,6 @@
 set -eu
 cd "$(dirname "$0")/../.."
 PATH="$PWD/.venv/bin:$PATH"
-export OMP_WAIT_POLICY=passive  # idle threads sleep instead of taking cores from other work
 
 # the two small slides that `deepsmile demo` scores, from seeds that no model has seen
 deepsmile-train demo-slides --out services/deepsmile/demo --seed 2026

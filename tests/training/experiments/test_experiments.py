@@ -86,8 +86,8 @@ def test_folds_in_processes_give_the_same_numbers_as_one_after_the_other(
 ) -> None:
     torch.set_num_threads(1)
     cells = [cell(fold) for fold in range(FOLDS)]
-    alone = run_cells(prepared.root, cells, tmp_path / "one", 1, lambda: None)
-    together = run_cells(prepared.root, cells, tmp_path / "two", 2, lambda: None)
+    alone = run_cells(prepared, cells, tmp_path / "one", 1, lambda: None)
+    together = run_cells(prepared, cells, tmp_path / "two", 2, lambda: None)
     assert together == alone
 
 

@@ -3,7 +3,7 @@
 prepared cohort -> heads -> candidate bundle -> one look at the test -> evidence, card -> bundle
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,8 @@ from deepsmile_training.evidence.report import Setting, make_report
 from deepsmile_training.prepared.prepared import Prepared
 from deepsmile_training.provenance import TRAINING, software_versions, source_digest
 from deepsmile_training.publishing import Title, copy_file, publish, seal
+from deepsmile_training.stage import Stage
 
-Stage = Callable[[str, int], Callable[[], None]]
-"""Told (what, how many) as a stage begins; gives what to call after each."""
 PROTOCOL = (
     "Patients of a test set that took no part in training, calibration or thresholds, scored by"
     " the sealed bundle as it is served; a patient's probability is the mean of the slides'."

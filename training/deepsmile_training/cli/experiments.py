@@ -123,4 +123,4 @@ def _results(made: "Prepared", grid: "Grid", out: Path, workers: int) -> "Result
     cells = list(dict.fromkeys(grid.all_cells))
     with stages() as stage:
         advance = stage("cells", len(cells))
-        return run_cells(made.root, cells, out / "cells", workers, advance)
+        return run_cells(made, cells, out / "cells", workers, advance)

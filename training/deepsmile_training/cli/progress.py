@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from deepsmile_training.stage import Stage
+
 
 @contextmanager
-def stages() -> Iterator[Callable[[str, int], Callable[[], None]]]:
+def stages() -> Iterator[Stage]:
     """One progress bar per stage, on stderr; one line per stage where that is no terminal."""
     columns = (TextColumn("{task.description:>16}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)

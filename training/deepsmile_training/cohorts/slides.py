@@ -8,10 +8,8 @@ from pathlib import Path
 
 from deepsmile_training.cohorts.cohort import Cohort
 from deepsmile_training.cohorts.problems import CohortInvalid, some
+from deepsmile_training.slide_files import SLIDE_SUFFIXES
 
-SUFFIXES = frozenset(
-    (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".dcm", ".zip")
-)
 _UUID = re.compile(r"\.[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")
 """What the GDC appends to a slide's barcode."""
 
@@ -50,7 +48,7 @@ def _spellings(path: Path) -> tuple[str, ...]:
     """Names of slides that a path may stand for, the longest first."""
     if path.is_dir():
         return (path.name,)
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in SLIDE_SUFFIXES:
         return ()
     return path.name, path.stem, _UUID.sub("", path.stem)
 

@@ -4,7 +4,7 @@ Each lies under a digest of all that decides it, so that a changed plan, library
 code that makes it starts afresh, and an interrupted run goes on where it stopped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,14 +27,12 @@ from deepsmile_training.demo.pretext import (
 from deepsmile_training.encoders.tile_encoder import export_encoder
 from deepsmile_training.extraction import extract_bags
 from deepsmile_training.provenance import SERVING, TRAINING, software_versions, source_digest
+from deepsmile_training.stage import Stage
 from deepsmile_training.synthetic.files import make_slides
 from deepsmile_training.synthetic.specimen import SlideSpec
 
 BATCH = 4
 """Tiles per call of the encoder."""
-
-Stage = Callable[[str, int], Callable[[], None]]
-"""Told (what, how many) as a stage begins; gives what to call after each."""
 
 
 @dataclass(frozen=True)

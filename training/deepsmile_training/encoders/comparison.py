@@ -1,6 +1,6 @@
 """Comparison: encoders beside each other on the tiles of a store, the first as reference."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,12 @@ from deepsmile_training.encoders.probe import K, Names, knn_correct, linear_corr
 from deepsmile_training.encoders.sources import RANDOM, settled_encoder, title_of
 from deepsmile_training.metrics import Estimate
 from deepsmile_training.provenance import software_versions
+from deepsmile_training.stage import Stage
 from deepsmile_training.tilesets.store import TileStore
 
 SLIDE, USUAL = "slide", ("slide", "organ")
 SHOWN = 3
 """Values of a label that the table names."""
-
-Stage = Callable[[str, int], Callable[[], None]]
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class Scored:
 
 def key_of(prepared: Prepared, cell: Cell) -> str:
     """Name of a cell's folder."""
-    return digest_of([cell.model_dump(mode="json"), made_from(prepared, cell)])[:16]
+    return _key(cell, made_from(prepared, cell))
 
 
 def made_from(prepared: Prepared, cell: Cell) -> str:
@@ -100,7 +100,8 @@ def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
     Raises:
         CohortInvalid: a part lacks a class, features or tiles.
     """
-    folder = cells / key_of(prepared, cell)
+    made = made_from(prepared, cell)
+    folder = cells / _key(cell, made)
     if (folder / RESULT).exists():
         return read_sealed(folder / RESULT, Result)
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,7 @@ def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
         _write_predictions(scored, labels, folder / f"{part}.csv")
     result = Result(
         cell=cell,
-        made_from=made_from(prepared, cell),
+        made_from=made,
         patients={part: labels.count(part) for part in ("train", "val", "test")},
         best_step=step,
         validation_auc=_auc(validation, labels),
@@ -121,6 +122,10 @@ def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
     )
     result.write(folder / RESULT)
     return result
+
+
+def _key(cell: Cell, made: str) -> str:
+    return digest_of([cell.model_dump(mode="json"), made])[:16]
 
 
 def _run_head(prepared: Prepared, cell: HeadCell, labels: FoldLabels) -> tuple[int, Scored, Scored]:

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from deepsmile.errors import RequestInvalid
 from deepsmile.frozen import Frozen
 from deepsmile_training.mil.recipe import PAPER, PRESETS, HeadSpec, Recipe, VarMILSpec
+from deepsmile_training.yaml_file import parse, read_yaml
 
 
 class MilConfig(Frozen):
@@ -39,11 +38,4 @@ def load_mil_config(path: Path) -> MilConfig:
     Raises:
         RequestInvalid: no such file, no YAML, or a wrong key or value, which it names.
     """
-    try:
-        return MilConfig.model_validate(yaml.safe_load(path.read_text("utf-8")) or {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RequestInvalid(f"{path}: {where}: {first['msg']}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RequestInvalid(f"{path}: {error}") from error
+    return parse(MilConfig, read_yaml(path) or {}, str(path))

@@ -8,7 +8,7 @@ row 7).
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,15 @@ class Head(nn.Module):
         self.deviation.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
 
 
+class Options(TypedDict, total=False):
+    """What DeepMIL and its kin can be given; DeepMIL has the defaults."""
+
+    nu: int
+    classes: int
+    embedding: Sequence[int]
+    he: bool
+
+
 class DeepMIL(Head):
     """Attention-weighted mean, one linear layer (section 4.2.2)."""
 
@@ -121,16 +130,9 @@ class VarMIL(DeepMIL):
     moments = 2
 
     def __init__(
-        self,
-        feature_dim: int,
-        *,
-        nu: int = NU,
-        classes: int = CLASSES,
-        embedding: Sequence[int] = (),
-        he: bool = True,
-        spread: Spread = "variance",
+        self, feature_dim: int, *, spread: Spread = "variance", **options: Unpack[Options]
     ) -> None:
-        super().__init__(feature_dim, nu=nu, classes=classes, embedding=embedding, he=he)
+        super().__init__(feature_dim, **options)
         self.spread = spread
 
     def represent(self, z: Tensor, a: Tensor, mask: Tensor) -> Tensor:
@@ -144,18 +146,10 @@ class VarMIL(DeepMIL):
 class GatedMIL(DeepMIL):
     """DeepMIL whose attention is gated: tanh(V z) * sigmoid(U z) (Ilse et al. 2018, eq. 9)."""
 
-    def __init__(
-        self,
-        feature_dim: int,
-        *,
-        nu: int = NU,
-        classes: int = CLASSES,
-        embedding: Sequence[int] = (),
-        he: bool = True,
-    ) -> None:
-        super().__init__(feature_dim, nu=nu, classes=classes, embedding=embedding, he=he)
-        self.gate = nn.Linear(self.width, nu)  # U
-        if he:
+    def __init__(self, feature_dim: int, **options: Unpack[Options]) -> None:
+        super().__init__(feature_dim, **options)
+        self.gate = nn.Linear(self.width, self.hidden.out_features)  # U
+        if options.get("he", True):
             he_initialise(self.gate)
 
     def attend(self, z: Tensor, mask: Tensor) -> Tensor:

@@ -109,6 +109,12 @@ def patient_auc(p: NDArray[np.float64], y: Labels, patients: tuple[str, ...]) ->
     return float(np.mean([auc(means[:, c], (truth == c).astype(np.int64)) for c in positives]))
 
 
+def class_weight(y: Labels, classes: int) -> Tensor:
+    """Weights that balance the classes of y (n,), (C,): n / (C n_class)."""
+    counts = np.maximum(np.bincount(y, minlength=classes), 1)  # (C,)
+    return torch.from_numpy(len(y) / (classes * counts)).float()
+
+
 @dataclass
 class _Run:
     """A head on its way."""
@@ -131,11 +137,7 @@ class _Run:
     @property
     def weight(self) -> Tensor | None:
         """Of each class in the loss, n / (C n_class), (C,)."""
-        if not self.recipe.balanced:
-            return None
-        y = self.training.y
-        counts = np.maximum(np.bincount(y, minlength=self.classes), 1)  # (C,)
-        return torch.from_numpy(len(y) / (self.classes * counts)).float()
+        return class_weight(self.training.y, self.classes) if self.recipe.balanced else None
 
     def steps(self) -> Iterator[int]:
         """Train; yields the number of each step when it is done."""

@@ -12,13 +12,12 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from deepsmile.backends import TileEncoder
-from deepsmile.bag import load_bag, save_bag
 from deepsmile.contract import FeatureContract
 from deepsmile.errors import Abstention, RequestInvalid, SlideError
-from deepsmile.pipeline import SlideSource, extract
 from deepsmile.reading import Reader
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.sealed import Sealed, read_sealed
+from deepsmile_training.extraction import kept_bag
 
 FILE = "features.json"
 
@@ -103,15 +102,8 @@ def load_feature_set(folder: Path) -> FeatureSet:
 
 def _make_bag(slide: Path, saved: Path, extractor: Extractor, reader: Reader) -> str:
     """Why there is none; empty when there is one."""
-    if saved.exists():
-        load_bag(saved, extractor.contract.digest)
-        return ""
     try:
-        extraction = extract(SlideSource(slide), extractor.contract, extractor.encoder, reader)
-        bag = extraction.need_bag()
+        bag = kept_bag(slide, saved, extractor.contract, extractor.encoder, reader)
     except (SlideError, Abstention) as error:
         return f"{error.code}: {error.detail}"
-    if not len(bag.features):
-        return "too_little_tissue: no tile of tissue"
-    save_bag(bag, saved)
-    return ""
+    return "" if len(bag.features) else "too_little_tissue: no tile of tissue"

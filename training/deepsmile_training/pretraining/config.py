@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from deepsmile.digest import digest_of
 from deepsmile.errors import RequestInvalid
@@ -13,6 +12,7 @@ from deepsmile_training.encoders.initialisation import Initialisation
 from deepsmile_training.pretraining.augmentation import AUGMENTATIONS, PAPER, Augmentation
 from deepsmile_training.pretraining.ntxent import TEMPERATURE
 from deepsmile_training.pretraining.projection import Head
+from deepsmile_training.yaml_file import parse, read_yaml
 
 Positive = Annotated[float, Field(gt=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -120,23 +120,11 @@ def load_config(
 
 def parse_config(values: dict[str, Any], where: str) -> PretrainConfig:
     """Raises RequestInvalid naming every key that is wrong."""
-    try:
-        return PretrainConfig.model_validate(values)
-    except ValidationError as error:
-        wrong = [
-            f"{'.'.join(str(step) for step in each['loc']) or 'values'}: {each['msg']}"
-            for each in error.errors()
-        ]
-        raise RequestInvalid(
-            f"{where}: {'; '.join(wrong)}", hint="Correct the keys that the detail names."
-        ) from error
+    return parse(PretrainConfig, values, where)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RequestInvalid(f"{path}: {error}", hint="Name a readable YAML file.") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise RequestInvalid(f"{path}: want keys and values", hint="See training/runs/*.yaml.")
     return values

@@ -20,10 +20,9 @@ from deepsmile_training.pretraining.logbook import read_log
 from deepsmile_training.pretraining.loop import Run, Trainer, train
 from deepsmile_training.pretraining.methods import first_encoder, make_method
 from deepsmile_training.provenance import software_versions
+from deepsmile_training.stage import Stage
 
 CONFIG, ENCODER, PROVENANCE = "config.yaml", "encoder.pt", "encoder.json"
-
-Stage = Callable[[str, int], Callable[[], None]]
 
 
 def pretrain(run: Run, stopping: Callable[[], bool], stage: Stage) -> bool:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from deepsmile.errors import RequestInvalid
 from deepsmile.slides.slide import RGB
 from deepsmile_training.encoders.tile_encoder import TileEncoder
-from deepsmile_training.metrics import Labels, auc
+from deepsmile_training.metrics import Labels
 from deepsmile_training.mil.heads import he_initialise
+from deepsmile_training.mil.training import class_weight, patient_auc
 from deepsmile_training.supervised.recipe import TileRecipe
 from deepsmile_training.supervised.voting import Vote, vote
 
@@ -133,9 +134,7 @@ def tile_auc(p: NDArray[np.float64], tiles: Tiles, rule: Vote) -> float:
     """AUC of patients by the vote of their tiles (n, C); of many classes, each against the rest."""
     names, voted = vote(p, tiles.slides, tiles.patients, rule)  # (k,), (k, C)
     of_name = dict(zip(tiles.patients, tiles.y.tolist(), strict=True))
-    truth = np.array([of_name[name] for name in names])  # (k,)
-    positives = [1] if p.shape[1] == 2 else range(p.shape[1])
-    return float(np.mean([auc(voted[:, c], (truth == c).astype(np.int64)) for c in positives]))
+    return patient_auc(voted, np.array([of_name[name] for name in names], np.int64), names)
 
 
 def _train(
@@ -143,8 +142,7 @@ def _train(
 ) -> Iterator[float]:
     """Losses, step by step."""
     labels = torch.from_numpy(training.labels)  # (n,)
-    counts = torch.bincount(labels, minlength=classes).clamp(min=1)  # (C,)
-    weight = len(labels) / (classes * counts.float()) if recipe.balanced else None  # (C,)
+    weight = class_weight(training.labels, classes) if recipe.balanced else None  # (C,)
     optimiser = torch.optim.Adam(classifier.parameters(), recipe.learning_rate, recipe.betas)
     for _ in range(recipe.epochs):
         for some in torch.split(torch.randperm(len(labels)), recipe.batch):

@@ -9,9 +9,10 @@ from deepsmile.contract import Budget
 from deepsmile.errors import DeepSmileError
 from deepsmile.frames import PlanFacts, ReadCount
 from deepsmile.tiles import TileBatch
+from deepsmile_training.stage import Stage
 from deepsmile_training.tilesets.codec import encode
 from deepsmile_training.tilesets.cutting import Finding, cut_images
-from deepsmile_training.tilesets.pressing import Press, Stage
+from deepsmile_training.tilesets.pressing import Press
 from deepsmile_training.tilesets.recipe import ImageRules, SlideRules
 from deepsmile_training.tilesets.sources import Entry
 

@@ -17,8 +17,9 @@ from typing import Any
 from deepsmile.disk import NO_ROOM, write_file
 from deepsmile.errors import DeepSmileError, RequestInvalid, StorageFull
 from deepsmile.reading import Reader
+from deepsmile_training.stage import Stage
 from deepsmile_training.tilesets.cutting import Finding
-from deepsmile_training.tilesets.pressing import Press, Stage, shard_of, stored
+from deepsmile_training.tilesets.pressing import Press, shard_of, stored
 from deepsmile_training.tilesets.recipe import TileRecipe
 from deepsmile_training.tilesets.shard import Dropped
 from deepsmile_training.tilesets.sources import Entry, Sources

@@ -28,9 +28,6 @@ from deepsmile_training.tilesets.sheet import write_sheet
 from deepsmile_training.tilesets.sources import Entry
 from deepsmile_training.tilesets.store import SHEETS, StoredSlide, shard_path
 
-Stage = Callable[[str, int], Callable[[], None]]
-"""Told (what, how many) as a stage begins; gives what to call after each."""
-
 
 @dataclass(frozen=True)
 class Press:

@@ -7,11 +7,10 @@ from pathlib import Path
 from deepsmile.errors import SlideNotFound
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.tcga_barcode import Barcode, parse_barcode
+from deepsmile_training.slide_files import SLIDE_SUFFIXES, slides_in
 from deepsmile_training.tilesets.manifest import Manifest, Row
 from deepsmile_training.tilesets.shard import Dropped
-from deepsmile_training.variants.selection import slides_in
 
-SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".dcm", ".zip")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 

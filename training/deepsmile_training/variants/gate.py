@@ -5,7 +5,7 @@ Both are computed as serving computes them: bags by `deepsmile.pipeline.extract`
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,11 @@ LOST = HeadShift(raw=1.0, calibrated=1.0, labels_changed=1)
 
 @dataclass(frozen=True)
 class Served:
-    """A bundle with its models loaded."""
+    """A bundle with its models loaded, and the bags it has made: a parent is asked for each way."""
 
     bundle: Bundle
     backend: Backend
+    bags: dict[SlideSource, FeatureBag] = field(default_factory=dict)
 
 
 def measure(
@@ -74,7 +75,10 @@ def cosine(a: Features, b: Features) -> NDArray[np.float64]:
 
 
 def _bag(slide: SlideSource, served: Served, reader: Reader) -> FeatureBag:
-    return extract(slide, served.bundle.contract.features, served.backend, reader).need_bag()
+    if slide not in served.bags:
+        contract = served.bundle.contract.features
+        served.bags[slide] = extract(slide, contract, served.backend, reader).need_bag()
+    return served.bags[slide]
 
 
 def _moved(

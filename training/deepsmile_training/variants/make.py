@@ -30,9 +30,9 @@ from deepsmile.precision import (
     saturates,
 )
 from deepsmile.reading import Reader
-from deepsmile_training.demo.workshop import Stage
 from deepsmile_training.provenance import TRAINING, software_versions, source_digest
 from deepsmile_training.publishing import publish
+from deepsmile_training.stage import Stage
 from deepsmile_training.variants.bundle import (
     check_heads,
     encoder_place,

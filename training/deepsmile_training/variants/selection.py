@@ -11,33 +11,18 @@ from deepsmile.digest import digest_of_slide
 from deepsmile.errors import (
     DeepSmileError,
     RequestInvalid,
-    SlideNotFound,
     TooLittleTissue,
     error_from_code,
 )
-from deepsmile.parts import data_folder
 from deepsmile.pipeline import SlideSource
 from deepsmile.reading import Reader
-from deepsmile.slides.files import kind_of
 from deepsmile.slides.slide import RGB
 from deepsmile.tiles import TileBatch
+from deepsmile_training.slide_files import slides_in
 
 CALIBRATING_SHARE = 4
 """One slide in so many sets ranges."""
 CALIBRATION_TILES = 256
-
-
-def slides_in(place: Path) -> list[Path]:
-    """The slides of a folder, by name; or `place` itself, a file or the folder of a DICOM slide."""
-    if not place.exists():
-        raise SlideNotFound(f"{place}: no such file")
-    if place.is_file():
-        return [place]
-    entries = sorted(path for path in place.iterdir() if not path.name.startswith("."))
-    if any(path.is_file() and path.stat().st_size and kind_of(path) == "dicom" for path in entries):
-        return [place]
-    data = {data_folder(path) for path in entries}
-    return [path for path in entries if path not in data]
 
 
 def split_slides(
