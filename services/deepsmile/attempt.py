@@ -28,6 +28,7 @@ from deepsmile.store.claims import (
     claim_next,
     finish,
     note_slide,
+    size_is_known,
     try_again,
 )
 from deepsmile.store.database import Database
@@ -76,6 +77,8 @@ def _outcome(
             slide = SlideSource(path, job.slide_sha256, job.mpp)
             work = Work(job.id, slide, job.bundle_name, job.bundle_digest, job.fresh)
             report = scorer(work, lease.progress)
+            if job.slide_sha256 is None:
+                _note(job, path, report.slide.sha256, database)
         lease.progress(JobState.STORING, 0, 0)
         return _answer(report)
     except LeaseLost:
@@ -102,12 +105,22 @@ def _locate(job: StoredJob, settings: Settings) -> Path:
 
 
 def _identify(job: StoredJob, path: Path, lease: Lease, database: Database) -> StoredJob:
-    """The job with the digest of its slide's bytes; whoever cancels does not wait for the hash."""
-    if job.slide_sha256 is not None:
+    """The job with the digest of its slide's bytes, if they may have been seen before.
+
+    Those of a new slide are hashed beside their scoring; whoever cancels does not wait for either.
+    """
+    if job.slide_sha256 is not None or not size_is_known(database, job, _size(path)):
         return job
-    size_bytes = sum(part.stat().st_size for part in parts_of(path).values())
     sha256 = digest_of_slide(path, lambda: lease.progress(JobState.FETCHING, 0, 0))
-    noted = note_slide(database, job, sha256, size_bytes)
+    return _note(job, path, sha256, database)
+
+
+def _size(path: Path) -> int:
+    return sum(part.stat().st_size for part in parts_of(path).values())
+
+
+def _note(job: StoredJob, path: Path, sha256: str, database: Database) -> StoredJob:
+    noted = note_slide(database, job, sha256, _size(path))
     if noted is None:
         raise LeaseLost("the lease ran out while the slide was hashed")
     return noted

@@ -43,11 +43,13 @@ class KeptFeatures:
     def find(
         self, source: SlideSource, contract: FeatureContract, encoder: str
     ) -> Extraction | None:
-        """What reading this slide under this contract gave; None: it is not kept.
+        """What reading this slide under this contract gave; None: it is not kept, or not hashed.
 
         `encoder` names runtime and version, as another may differ in the last bits.
         """
-        path = self._path(source, contract.digest, encoder)
+        if source.sha256 is None:
+            return None
+        path = self._path(source.sha256, source.mpp, contract.digest, encoder)
         try:
             facts = Facts.model_validate_json(path.with_suffix(FACTS).read_bytes())
             bag = load_bag(path, contract.digest)
@@ -72,7 +74,7 @@ class KeptFeatures:
         if not self.max_bytes or bag is None or slide is None or plan is None or count is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(source, bag.features_digest, encoder)
+        path = self._path(extraction.sha256, source.mpp, bag.features_digest, encoder)
         facts = Facts(slide=slide, plan=plan, count=count)
         try:
             check_room(self.folder, bag.features.nbytes, self.reserve_bytes)
@@ -82,9 +84,9 @@ class KeptFeatures:
             _delete(path)
         self._shrink()
 
-    def _path(self, source: SlideSource, features_digest: str, encoder: str) -> Path:
+    def _path(self, sha256: str, mpp: float | None, features_digest: str, encoder: str) -> Path:
         """By all that can change a bit of the features or of the facts."""
-        marks = [source.sha256, features_digest, source.mpp, encoder, __version__]
+        marks = [sha256, features_digest, mpp, encoder, __version__]
         return self.folder / f"{digest_of(marks)}{BAG}"
 
     def _shrink(self) -> None:

@@ -19,6 +19,7 @@ from deepsmile.triton.connection import Endpoint, Transport
 GIB = 1 << 30
 MAX_SOCKET_PATH = 100
 """Unix sockets have names of at most 107 bytes."""
+LOCAL_BATCH, TRITON_BATCH = 4, 16
 FEWEST_IN_FLIGHT = 8
 """While the server computes one batch it must have the next."""
 
@@ -67,8 +68,9 @@ class Settings(BaseSettings):
 
     encoder_threads: int = 0
     """Callers of the encoder, one thread each; 0: as many as there are cores."""
-    encoder_batch: int = 4
-    """Tiles per call; small batches stay in a CPU's caches."""
+    encoder_batch: int = 0
+    """Tiles per call; 0: 4 for models in the worker, since small batches stay in a CPU's caches,
+    and 16 for a Triton server, which cuts them itself."""
     triton_url: str = ""
     """host:port of the gRPC service of a Triton server; empty: models run in the worker."""
     triton_transport: Transport = "auto"
@@ -164,6 +166,11 @@ class Settings(BaseSettings):
         return {f"DEEPSMILE_{name.upper()}": text for name, text in texts.items()}
 
     @property
+    def batch(self) -> int:
+        """Tiles per call of the encoder."""
+        return self.encoder_batch or (TRITON_BATCH if self.triton_url else LOCAL_BATCH)
+
+    @property
     def reader(self) -> Reader:
         """A new reader of slides; keep it, its process stays warm."""
         limits = ReaderLimits(
@@ -173,4 +180,4 @@ class Settings(BaseSettings):
             stall_s=self.reader_timeout_s,
             reserve_bytes=self.disk_reserve_bytes,
         )
-        return Reader(limits, self.encoder_batch)
+        return Reader(limits, self.batch)

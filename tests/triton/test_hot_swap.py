@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,6 +26,7 @@ from deepsmile.triton.server import TritonServer
 from deepsmile.uploads import upload_path
 from deepsmile.wire import JobState
 from tests.jobs import accept
+from tests.service import wait_until
 from tests.triton.test_proof import scale
 
 pytestmark = pytest.mark.slow
@@ -79,7 +79,7 @@ def settings(own: TritonServer, served: Path, tmp_path: Path) -> Settings:
 def test_every_job_is_scored_with_the_bundle_it_was_accepted_for(
     settings: Settings, database: Database, reader: Reader, big_slide: Path
 ) -> None:
-    """The first slide takes long enough for the server to load the new version meanwhile."""
+    """The server loads the new version in the middle of the first slide."""
     repository = settings.model_repository
     first = load_bundle(repository, "tiny")
     settings.uploads.mkdir(parents=True)
@@ -96,16 +96,15 @@ def test_every_job_is_scored_with_the_bundle_it_was_accepted_for(
         """Score, and publish in the middle of the first slide."""
 
         def heard(stage: str, done: int, total: int) -> None:
-            if stage == "encoding" and done > 0:
-                published[:] = published or [publish_second_version(repository)]
-                time.sleep(0.5)
+            if stage == "encoding" and done > 0 and not published:
+                published.append(publish_second_version(repository))
+                wait_until(lambda: versions_ready(settings.triton_url) == {"1", "2"})
             progress(stage, done, total)
 
         return scorer(work, heard)
 
     jobs = [(accepted(first), first) for _ in range(2)]
     attempt_next("w", database, publishing, settings)
-    assert versions_ready(settings.triton_url) == {"1", "2"}
     (second,) = published
     jobs += [(accepted(bundle), bundle) for bundle in (second, first, second)]
     for _ in jobs[1:]:

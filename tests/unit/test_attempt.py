@@ -1,5 +1,6 @@
 """One attempt at one job: whatever happens to the slide is written down, once, without its name."""
 
+import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,27 @@ def test_known_bytes_are_answered_without_computing(
     stored = get_report(database, second.id)
     assert stored is not None
     assert Report.model_validate_json(stored).run.job_id == second.id
+
+
+def test_a_slide_is_hashed_before_its_scoring_only_where_its_bytes_may_be_known(
+    database: Database, settings: Settings, accept_path: Callable[..., StoredJob], named: Path
+) -> None:
+    pixels, scorer = named.read_bytes(), BundleScorer(settings)
+    given: list[str | None] = []
+
+    def score(work: Work, progress: Progress) -> Report:
+        given.append(work.slide.sha256)
+        return scorer(work, progress)
+
+    kept = []
+    for byte, fresh in ((b"a", False), (b"b", False), (b"a", True), (b"cc", False)):
+        named.write_bytes(pixels + byte)
+        job = accept_path(fresh=fresh)
+        attempt(database, score, settings)
+        kept.append(get_job(database, job.id).slide_sha256)
+    digests = [hashlib.sha256(pixels + byte).hexdigest() for byte in (b"a", b"b", b"a", b"cc")]
+    assert given == [None, digests[1], None, None]  # new, of a known size, fresh, of a new size
+    assert kept == digests
 
 
 def test_a_fresh_job_is_computed_although_its_bytes_are_known(

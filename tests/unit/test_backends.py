@@ -14,6 +14,7 @@ from deepsmile.backends.onnx import OnnxBackend, available_cores, execution_prov
 from deepsmile.bundle import Bundle, write_bundle
 from deepsmile.digest import digest_of_file
 from deepsmile.errors import BundleMismatch
+from deepsmile.settings import Settings
 from tests.fake_backend import mean_and_square
 from tests.making import FEATURE_DIM
 
@@ -171,3 +172,9 @@ def test_its_name_tells_runtime_and_provider(backend: OnnxBackend) -> None:
     assert (runtime, version[0].isdigit()) == ("onnxruntime", True)
     assert provider == execution_providers()[0]
     assert available_cores() >= 1
+
+
+def test_a_triton_server_gets_larger_batches() -> None:
+    assert Settings().batch == 4
+    assert Settings(triton_url="127.0.0.1:8001").batch == 16
+    assert Settings(triton_url="127.0.0.1:8001", encoder_batch=7).batch == 7

@@ -31,7 +31,7 @@ def bench(slide: SlidePath, bundle: BundleName = None, mpp: RequestedMpp = None)
     console.print(f"encoder alone, tiles/s by batch size: {rates}")
     idle = f"the encoder idles {timings.encoder_idle:.0%} of the whole"
     console.print(f"bottleneck: [bold]{timings.bottleneck}[/]; {idle}")
-    for line in advice(timings, settings.encoder_batch):
+    for line in advice(timings, settings.batch):
         typer.echo(f"faster with: {line}")
 
 

@@ -123,7 +123,7 @@ def _cost(found: Inspection, bundle: Bundle, settings: Settings) -> str:
     """Reading as measured just now; encoding from a few batches timed on this machine."""
     tiles = found.count.kept if found.count else 0
     threads = settings.threads
-    each = seconds_per_tile(OnnxBackend(bundle, threads), bundle, settings.encoder_batch)
+    each = seconds_per_tile(OnnxBackend(bundle, threads), bundle, settings.batch)
     encoding = each * tiles / threads
     return (
         f"cost here: reading {found.seconds:.1f} s, encoding about {encoding:.1f} s"

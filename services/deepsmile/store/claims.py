@@ -120,6 +120,15 @@ def note_slide(
     return job_of(row) if row else None
 
 
+def size_is_known(database: Database, job: StoredJob, size_bytes: int) -> bool:
+    """Whether any job had a slide of this size: the bytes of no other can have been seen before."""
+    if job.fresh:
+        return False
+    with database.read() as connection:
+        seen = select(JOBS.c.seq).where(JOBS.c.slide_bytes == size_bytes).limit(1)
+        return connection.execute(seen).first() is not None
+
+
 def answered_twin(database: Database, job: StoredJob) -> StoredJob | None:
     """A job that has answered for the same bytes, bundle and mpp, unless this one wants its own."""
     if job.fresh or job.slide_sha256 is None:

@@ -68,6 +68,7 @@ JOBS = Table(
     Column("seconds", Double),
     Index("jobs_by_state", "state", "seq"),
     Index("jobs_by_slide", "slide_sha256", "bundle_digest"),
+    Index("jobs_by_size", "slide_bytes"),
     sqlite_autoincrement=True,
 )
 
