@@ -121,7 +121,8 @@ def main() -> None:
         data, figures = load(arguments.data / f"{name}.csv"), []
         for one in repeats_of(data, recipe_of(published, arguments.epochs), arguments.repeats):
             figures.append(one)
-            print(f"  {name} {len(figures)}: accuracy {one.accuracy:.3f}, AUC {one.auc:.3f}")
+            told = f"  {name} {len(figures)}: accuracy {one.accuracy:.3f}, AUC {one.auc:.3f}"
+            print(told, flush=True)
         accuracies, aucs = ([getattr(one, key) for one in figures] for key in ("accuracy", "auc"))
         print(
             f"{name}: accuracy {np.mean(accuracies):.3f} ({min(accuracies):.3f} to"
