@@ -61,5 +61,9 @@ def test_the_story_runs_from_slides_to_a_bundle(folder: Path) -> None:
         "results/table_2.md",
         "results/figure_2.svg",
         "results/figure_B.6.png",
+        "results/figure_learning.svg",
     }
     assert promised <= made
+    page = (folder / "model_repository" / "mine.status.evidence.html").read_text()
+    assert "Learning curve" in page
+    assert "most attended" in page

@@ -96,7 +96,7 @@ def make_prepared(root: Path, contract: FeatureContract, centre: np.ndarray) -> 
     rng = np.random.default_rng(5)
     cohort = cohort_of(rng)
     cohort.write(root / "cohort.json")
-    plan = SplitPlan(kind="fixed-test", folds=FOLDS, labels=("MSI",), strata=("hrd",))
+    plan = SplitPlan(kind="fixed-test", folds=FOLDS, labels=("MSI",), strata=("hrd",), subsets=True)
     make_split(cohort, plan).write(root / "split.json")
     folder = root / "features" / "SimCLR"
     folder.mkdir(parents=True)
@@ -195,14 +195,18 @@ def made(
     encoder: RepositoryEncoder,
     prepared_root: Path,
     config: Path,
+    slide_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Made:
-    """A bundle of two heads."""
+    """A bundle of two heads; of the cohort's slides one file is there, and it is another one."""
     folder = tmp_path_factory.mktemp("made")
     prepared = Path(shutil.copytree(prepared_root, folder / "prepared"))
     out, evidence = folder / "repository", folder / "evidence"
     options = ["--extractor", "SimCLR", "--label", "MSI", "--label", "mHRD", "--name", "crc-msi"]
     options += ["--config", config, "--out", out, "--evidence", evidence]
+    (folder / "slides").mkdir()
+    shutil.copy(slide_path, folder / "slides" / "p00-a.svs")
+    options += ["--slides", folder / "slides"]
     result = call(encoder, prepared, *options, "--novelty-rate", 0.05)
     assert result.exit_code == 0, result.output
     return Made(load_bundle(out, "crc-msi"), result.output, prepared, evidence)

@@ -240,6 +240,16 @@ def test_a_name_taken_with_another_encoder_needs_another_version(
     check_name(tmp_path, plan.model_copy(update={"name": "free"}), contract)
 
 
+def test_slides_of_another_cohort_are_refused_before_anything_is_trained(
+    encoder: RepositoryEncoder, prepared_root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "strange.svs").write_bytes(b"no slide")
+    words = ["--extractor", "SimCLR", "--label", "MSI", "--name", "x", "--out", tmp_path / "out"]
+    with pytest.raises(CohortInvalid, match="has none of the 62 slides of little-crc"):
+        call(encoder, prepared_root, *words, "--slides", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["strange.svs"]
+
+
 def test_a_dry_run_tells_who_and_how_long_and_writes_nothing(
     encoder: RepositoryEncoder, prepared_root: Path, config: Path, tmp_path: Path
 ) -> None:
@@ -254,6 +264,12 @@ def test_a_dry_run_tells_who_and_how_long_and_writes_nothing(
     assert told["MSI", "fold 0"][0] == str(len(split.folds[0].val))
     assert told["MSI", "test"] == ["14", "14", "7 mss, 7 msi"]
     assert {label for label, _ in told} == {"MSI", "mHRD"}
-    assert "18 trainings, about " in result.output
+    shares = [
+        share
+        for label in ("MSI", "mHRD")
+        for share in development_of(plain(prepared_root, encoder), label).served(0).shares
+    ]
+    assert len(shares) > 12
+    assert f"{18 + len(shares)} trainings, about " in result.output
     assert sorted(prepared_root.rglob("*")) == before
     assert not list(tmp_path.iterdir())

@@ -16,6 +16,8 @@ from deepsmile_training.cohorts.tables import read_table, rows_of
 from deepsmile_training.cohorts.tcga_barcode import parse_barcode
 from deepsmile_training.cohorts.tcga_bc import read_hrd_scores, tcga_bc
 from deepsmile_training.cohorts.tcga_msi import tcga_msi
+from deepsmile_training.experiments.grids import Wish, grid_of
+from deepsmile_training.prepared.prepared import Prepared
 
 ROOT = Path(__file__).parents[3] / ".." / "shared" / "data" / "labels"
 HISSL, KATHER = ROOT / "deepsmile_hissl", ROOT / "katherlab_cancer-metadata"
@@ -86,6 +88,15 @@ def test_published_folds_are_five_disjoint_tests(published: Split):
     ]
     subsets = [len(patients) for patients in published.folds[0].subsets.values()]
     assert subsets == [58, 119, 181, 241, 302, 360, 418, 480, 539, 598]
+
+
+def test_published_subsets_make_a_learning_curve(bc: Cohort, published: Split):
+    prepared = Prepared(Path("nowhere"), bc, published)
+    grid = grid_of("learning", prepared, Wish(("mHRD", "tHRD_published"), ("SimCLR",)))
+    assert grid.rows == tuple(f"{tenth}0 %" for tenth in range(1, 11))
+    assert len(grid.all_cells) == 2 * 10 * 5
+    shares = [one.share for one in grid.all_cells if one.kind == "head" and one.fold == 0]
+    assert shares[::2] == shares[1::2] == [f"0.{tenth}" for tenth in range(1, 10)] + [None]
 
 
 def test_published_slides_are_ours_by_barcode_though_no_path_is(bc: Cohort):

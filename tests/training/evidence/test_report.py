@@ -145,6 +145,13 @@ def test_the_learning_curve_is_of_one_set_of_patients(report: EvidenceReport) ->
         learning_curve([Run(10, drawn_test()), Run(20, drawn_test(200))])
 
 
+def test_the_page_says_whether_sizes_were_trained_once(report: EvidenceReport) -> None:
+    twice = report.model_copy(update={"learning": (*report.learning, report.learning[0])})
+    assert "One training per size. Bars: DeLong" in render(report)
+    assert "One training per size." not in render(twice)
+    assert "The line joins the means of each size. Bars: DeLong" in render(twice)
+
+
 def test_constant_predictions_make_no_report(sealed: Evaluated) -> None:
     flat = drawn_test().with_probabilities(np.full(300, 0.2))
     with pytest.raises(RequestInvalid, match=r"has the probability 0\.2: there is nothing to rank"):

@@ -41,7 +41,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     ]
     cohort = make_cohort("little", patients, classes=dict.fromkeys(LABELS, ("no", "yes")))
     cohort.write(root / "cohort.json")
-    plan = SplitPlan(kind="fixed-test", folds=FOLDS, labels=LABELS)
+    plan = SplitPlan(kind="fixed-test", folds=FOLDS, labels=LABELS, subsets=True)
     make_split(cohort, plan).write(root / "split.json")
     for extractor, share in EXTRACTORS.items():
         _write_features(root, extractor, share)

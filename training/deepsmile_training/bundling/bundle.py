@@ -13,10 +13,13 @@ from deepsmile.bundle import Bundle
 from deepsmile.contract import Contract, FeatureContract
 from deepsmile.digest import digest_of_file
 from deepsmile.triton.config import Target, write_configs
+from deepsmile_training.bundling import examples, learning
 from deepsmile_training.bundling.card import render_card
 from deepsmile_training.bundling.development import Development, development_of
+from deepsmile_training.bundling.examples import Originals, examples_of
 from deepsmile_training.bundling.heads import MadeHead, make_head
-from deepsmile_training.bundling.look import Candidate, look_at_test
+from deepsmile_training.bundling.learning import curve_of
+from deepsmile_training.bundling.look import Candidate, Tested, look_at_test
 from deepsmile_training.bundling.members import trainings_needed
 from deepsmile_training.bundling.places import check_name, free_folder
 from deepsmile_training.bundling.plan import Plan, head_name
@@ -28,8 +31,9 @@ from deepsmile_training.bundling.record import (
 )
 from deepsmile_training.bundling.source import Source, open_source
 from deepsmile_training.encoders.encoder_file import find_encoder
+from deepsmile_training.evidence.attention import Strip
 from deepsmile_training.evidence.page import write_report
-from deepsmile_training.evidence.report import Setting, make_report
+from deepsmile_training.evidence.report import Extras, Setting, make_report
 from deepsmile_training.prepared.prepared import Prepared
 from deepsmile_training.provenance import TRAINING, software_versions, source_digest
 from deepsmile_training.publishing import Title, copy_file, publish, seal
@@ -56,6 +60,8 @@ class Workbench:
     command: str
     threads: int
     stage: Stage
+    originals: Originals | None = None
+    """Slides for the report to show; None: it shows none."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def gather(prepared: Prepared, plan: Plan, bench: Workbench) -> Material:
 
 
 def make_bundle(prepared: Prepared, plan: Plan, bench: Workbench) -> Bundle:
-    """Train, calibrate, seal, test once, and publish.
+    """Train, calibrate, seal, test once, tell what more there is to tell, and publish.
 
     Raises:
         RequestInvalid: the material is not fit for it, or predictions rank nobody.
@@ -147,10 +153,21 @@ def _test(
     """One head on the test patients: its figures, and its evidence as files."""
     label, name = made.development.label, made.head.name
     tested = look_at_test(candidate, made.head, source, made.choice, label)
+    curve = curve_of(source, made, tested, plan.config, bench.stage)
+    strips = _strips(candidate, made, source, tested, bench)
+    told = PROTOCOL + (learning.PROTOCOL if curve else "") + (examples.PROTOCOL if strips else "")
     title = f"{plan.name} {plan.version}: {label}"
-    setting = Setting(title, PROTOCOL, candidate.bundle.file.notice, plan.config.seed)
-    report = make_report(tested.evaluated, made.choice, setting)
+    setting = Setting(title, told, candidate.bundle.file.notice, plan.config.seed)
+    report = make_report(tested.evaluated, made.choice, setting, Extras({}, curve, strips))
     page = bench.evidence / f"{plan.name}.{name}.evidence.html"
-    beside = write_report(report, page)
+    beside = write_report(report, page, strips)
     evidence = {"page": page.name, "json_sha256": digest_of_file(beside)}
     return {"test": tested_record(made, tested, report), "evidence": evidence}
+
+
+def _strips(
+    candidate: Candidate, made: MadeHead, source: Source, tested: Tested, bench: Workbench
+) -> tuple[Strip, ...]:
+    if bench.originals is None:
+        return ()
+    return examples_of(candidate, made.head, source, tested.slides, bench.originals, bench.stage)

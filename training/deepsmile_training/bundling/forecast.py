@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from deepsmile_training.bundling.bundle import Material
 from deepsmile_training.bundling.development import Development
+from deepsmile_training.bundling.learning import trainings_of_curve
 from deepsmile_training.bundling.members import trainings_needed
 from deepsmile_training.bundling.source import Source
 from deepsmile_training.cohorts.labels import FoldLabels, resolve_labels
@@ -34,9 +35,14 @@ def forecast(material: Material, config: MilConfig) -> Forecast:
     """Count patients and classes, train a little, and tell; no test slide is read."""
     source, labels = material.source, material.labels
     rows = tuple(row for one in labels for row in _rows(source, one))
-    trainings = sum(trainings_needed(len(one.split)) for one in labels)
+    trainings = sum(_trainings(one) for one in labels)
     visits = sum(_all_visits(source, one, config.recipe) for one in labels)
     return Forecast(rows, trainings, visits * _seconds_per_visit(source, labels[0], config))
+
+
+def _trainings(development: Development) -> int:
+    """All of a label, those of its learning curve too."""
+    return trainings_needed(len(development.split)) + len(trainings_of_curve(development))
 
 
 def _rows(source: Source, development: Development) -> Iterator[tuple[str, ...]]:
@@ -68,6 +74,7 @@ def _all_visits(source: Source, development: Development, recipe: Recipe) -> flo
     folds = range(len(development.split))
     trainings = [development.served(k) for k in folds]
     trainings += [development.inner(k, j) for k in folds for j in folds if k != j]
+    trainings += trainings_of_curve(development)
     return sum(_visits(source, one, recipe) for one in trainings)
 
 

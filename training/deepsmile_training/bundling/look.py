@@ -40,11 +40,19 @@ class TestSlide:
     __test__ = False  # so that pytest does not take it for a test
 
     patient: str
+    name: str
+    y: int
+    """The patient's class."""
     tiles: int
-    raw: float | None
-    """Raw probability; None: declined for too little tissue, and in no figure."""
+    scored: Scored | None
+    """None: declined for too little tissue, and in no figure."""
     novel: bool
     """Declined as unlike the training slides; in all figures all the same."""
+
+    @property
+    def raw(self) -> float | None:
+        """Raw probability, if it has one."""
+        return self.scored.probability_raw if self.scored else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,39 +79,41 @@ def look_at_test(
     prepared = source.prepared
     labels = resolve_labels(prepared.cohort, prepared.split.folds[0], label)
     patients = labels.patients("test")
-    slides = tuple(slide for name in patients for slide in _score(candidate, head, source, name))
-    test = _predictions(slides, labels, source)
+    slides = tuple(
+        slide for name in patients for slide in _score(candidate, head, source, labels, name)
+    )
+    test = _predictions(slides, source)
     seal = prepared.root / f"bundles.{head.name}.seal.json"
     evaluated = on_sealed_test(SealedTest(test, seal), choice)
     answers = tuple(answer(head, np.array([p]), None) for p in test.p.tolist())
     return Tested(evaluated, answers, slides, list(opened_for(seal)).index(test.digest) + 1)
 
 
-def _score(candidate: Candidate, head: Head, source: Source, patient: str) -> Iterator[TestSlide]:
-    open_head = head.model_copy(update={"novelty": None})
-    for bag in source.bags(patient):
-        tiles, bundle = len(bag.features), candidate.bundle
+def _score(
+    candidate: Candidate, head: Head, source: Source, labels: FoldLabels, patient: str
+) -> Iterator[TestSlide]:
+    open_head, y = head.model_copy(update={"novelty": None}), labels.of[patient]
+    for name in source.slides(patient):
+        bag, bundle = source.bag(name), candidate.bundle
+        tiles = len(bag.features)
         try:
             scored = score_bag(bag, open_head, bundle, candidate.backend)
         except TooLittleTissue:
-            yield TestSlide(patient, tiles, raw=None, novel=False)
+            yield TestSlide(patient, name, y, tiles, scored=None, novel=False)
             continue
-        novel = is_declined(bag, head, bundle)
-        yield TestSlide(patient, tiles, scored.probability_raw, novel)
+        yield TestSlide(patient, name, y, tiles, scored, is_declined(bag, head, bundle))
 
 
-def _predictions(
-    slides: Sequence[TestSlide], labels: FoldLabels, source: Source
-) -> TestPredictions:
+def _predictions(slides: Sequence[TestSlide], source: Source) -> TestPredictions:
     """One row per patient, the mean of the slides (RESOLUTIONS row 18)."""
     raw: dict[str, list[float]] = {}
     for slide in slides:
         if slide.raw is not None:
             raw.setdefault(slide.patient, []).append(slide.raw)
-    names = tuple(sorted(raw))
+    names, of = tuple(sorted(raw)), {slide.patient: slide.y for slide in slides}
     return TestPredictions(
         patients=names,
-        y=np.array([labels.of[name] for name in names], np.int64),
+        y=np.array([of[name] for name in names], np.int64),
         p=np.array([np.mean(raw[name]) for name in names], np.float64),
         subgroups=subgroups_of([source.prepared.cohort.by_name[name] for name in names]),
         slides=tuple(len(raw[name]) for name in names),

@@ -60,10 +60,7 @@ def train_members(
     """Train all of them; equal seeds give equal members."""
 
     def member(labels: FoldLabels) -> Fitted:
-        training, validation = (source.labelled(labels, part, config) for part in ("train", "val"))
-        fitted = fit(
-            config.head, training, validation=validation, recipe=config.recipe, seed=config.seed
-        )
+        fitted = train_one(source, labels, config)
         advance()
         return fitted
 
@@ -78,6 +75,12 @@ def train_members(
         best=tuple(one.best for one in served if one.best is not None),
         judges=tuple(judges),
     )
+
+
+def train_one(source: Source, labels: FoldLabels, config: MilConfig) -> Fitted:
+    """A head on the training part of these labels; their validation chooses its step."""
+    training, validation = (source.labelled(labels, part, config) for part in ("train", "val"))
+    return fit(config.head, training, validation=validation, recipe=config.recipe, seed=config.seed)
 
 
 def predict_held_out(

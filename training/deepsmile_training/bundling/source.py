@@ -34,9 +34,12 @@ class Source:
 
     def bags(self, patient: str) -> Iterator[FeatureBag]:
         """All tiles of each of a patient's slides, one slide in memory at a time."""
+        return map(self.bag, self.slides(patient))
+
+    def bag(self, slide: str) -> FeatureBag:
+        """All tiles of a slide."""
         folder = self.prepared.root / "features" / self.known.folder
-        for name in self.slides(patient):
-            yield load_bag(folder / f"{name}.npz", self.known.features.digest)
+        return load_bag(folder / f"{slide}.npz", self.known.features.digest)
 
     def labelled(self, labels: FoldLabels, part: Part, config: MilConfig) -> Labelled:
         """One part of a fold, as a head is trained on it."""

@@ -1,5 +1,7 @@
 """Command that makes a bundle of a prepared cohort."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +14,7 @@ from deepsmile_training.cli.progress import stages
 if TYPE_CHECKING:
     from deepsmile.bundle import Bundle
     from deepsmile_training.bundling.bundle import Workbench
+    from deepsmile_training.bundling.examples import Originals
     from deepsmile_training.bundling.plan import Plan
     from deepsmile_training.prepared.prepared import Prepared
 
@@ -43,6 +46,10 @@ def bundle(
         float, typer.Option(help="Of slides like these, declined as unlike them.")
     ] = 0.01,
     threads: Annotated[int, typer.Option(min=1, help="Cores to use.")] = 2,
+    slides: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the slides, at any depth; reports then show some."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say who and how long; write nothing.")
     ] = False,
@@ -72,20 +79,35 @@ def bundle(
     )
     repository = Settings().model_repository
     place = out or repository
-    with TemporaryDirectory() as work, stages() as stage:
+    cohort = open_prepared(prepared)
+    with TemporaryDirectory() as work, stages() as stage, _originals(cohort, slides) as originals:
         bench = Workbench(
             repository=repository,
             out=place,
             evidence=evidence or place,
             work=Path(work),
-            command=_command(plan, threads),
+            command=_command(plan, threads) + (" --slides SLIDES" if slides else ""),
             threads=threads,
             stage=stage,
+            originals=originals,
         )
         if dry_run:
-            _tell(open_prepared(prepared), plan, bench)
+            _tell(cohort, plan, bench)
         else:
-            _say(make_bundle(open_prepared(prepared), plan, bench), bench)
+            _say(make_bundle(cohort, plan, bench), bench)
+
+
+@contextmanager
+def _originals(prepared: "Prepared", folder: Path | None) -> "Iterator[Originals | None]":
+    from deepsmile_training.bundling.examples import Originals
+    from deepsmile_training.cohorts.slides import match_slides
+
+    if folder is None:
+        yield None
+        return
+    found = match_slides(prepared.cohort, folder).found
+    with closing(Settings().reader) as reader:
+        yield Originals(found, reader, lambda line: typer.echo(line, err=True))
 
 
 def _command(plan: "Plan", threads: int) -> str:

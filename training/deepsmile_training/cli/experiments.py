@@ -8,9 +8,14 @@ import typer
 from deepsmile_training.cli.progress import stages
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from deepsmile_training.experiments.grids import Grid
     from deepsmile_training.experiments.tables import Results
     from deepsmile_training.prepared.prepared import Prepared
+
+OF_A_COHORT = ("2", "3", "4", "5", "learning")
+OF_RUNS = ("B.6", "B.7")
 
 Where = Annotated[Path, typer.Argument(help="Folder with cohort.json, split.json, features/ ...")]
 Out = Annotated[Path, typer.Option(help="Folder for the result; cells/ is kept in it.")]
@@ -25,7 +30,7 @@ Seed = Annotated[int, typer.Option(min=0)]
 
 
 def table(
-    name: Annotated[str, typer.Argument(help="2, B.3, B.4, B.5 or B.6.")],
+    name: Annotated[str, typer.Argument(help="2, B.3, B.4, B.5, B.6 or learning.")],
     prepared: Where,
     out: Out,
     label: Labels = None,
@@ -45,9 +50,9 @@ def table(
 
 
 def figure(
-    name: Annotated[str, typer.Argument(help="2, 3, 4, 5, B.6 or B.7.")],
+    name: Annotated[str, typer.Argument(help="2, 3, 4, 5, B.6, B.7 or learning.")],
     out: Out,
-    prepared: Annotated[Path | None, typer.Option(help="For figures 2 to 5.")] = None,
+    prepared: Annotated[Path | None, typer.Option(help="For figures 2 to 5 and learning.")] = None,
     run: Annotated[
         list[str] | None, typer.Option(help="NAME=FOLDER of a pre-training run, for B.6 and B.7.")
     ] = None,
@@ -58,39 +63,51 @@ def figure(
     workers: Workers = 1,
     seed: Seed = 0,
 ) -> None:
-    """A figure of the paper: violins (2), ROC curves of a label (3, 4, 5), losses (B.6, B.7)."""
+    """Violins (2), ROC curves of a label (3, 4, 5), losses (B.6, B.7), learning curves."""
     from deepsmile_training.cohorts.problems import CohortInvalid
     from deepsmile_training.experiments import figures
-    from deepsmile_training.experiments.cells import key_of
 
-    if name in ("B.6", "B.7"):
+    if name in OF_RUNS:
         runs = dict(each.split("=", 1) for each in run or [] if "=" in each)
         if not runs:
             raise CohortInvalid(f"figure {name} shows pre-training runs; give --run NAME=FOLDER")
         drawn = figures.losses({each: Path(folder) for each, folder in runs.items()})
-    elif name in ("2", "3", "4", "5"):
+    elif name in OF_A_COHORT:
         if prepared is None:
             raise CohortInvalid(f"figure {name} is of a cohort; give --prepared FOLDER")
-        made, grid = _grid("2", prepared, label, extractor, (epochs, tile_batch, seed))
-        results = _results(made, grid, out, workers)
-        if name == "2":
-            drawn = figures.violins(grid, results)
-        else:
-            (column, *more) = grid.columns
-            if more:
-                raise CohortInvalid(f"figure {name} shows one label; give --label {column}")
-            curves = {
-                row: [
-                    out / "cells" / key_of(made, cell) / "test.csv"
-                    for cell in grid.cells[row, column]
-                ]
-                for row in grid.rows
-            }
-            drawn = figures.roc_curves(grid, results, column, curves)
+        table = name if name == "learning" else "2"
+        made, grid = _grid(table, prepared, label, extractor, (epochs, tile_batch, seed))
+        if name in ("3", "4", "5"):
+            _check_one(name, grid)
+        drawn = _drawn(name, made, grid, out, workers)
     else:
-        raise CohortInvalid(f"no figure {name}; there are 2, 3, 4, 5, B.6 and B.7")
+        raise CohortInvalid(f"no figure {name}; there are {', '.join((*OF_A_COHORT, *OF_RUNS))}")
     for path in figures.write_figure(drawn, out / f"figure_{name}"):
         typer.echo(path)
+
+
+def _drawn(name: str, made: "Prepared", grid: "Grid", out: Path, workers: int) -> "Figure":
+    from deepsmile_training.experiments import figures
+    from deepsmile_training.experiments.cells import key_of
+
+    results = _results(made, grid, out, workers)
+    if name == "2":
+        return figures.violins(grid, results)
+    if name == "learning":
+        return figures.learning_curves(grid, results)
+    (column,) = grid.columns
+    curves = {
+        row: [out / "cells" / key_of(made, cell) / "test.csv" for cell in grid.cells[row, column]]
+        for row in grid.rows
+    }
+    return figures.roc_curves(grid, results, column, curves)
+
+
+def _check_one(name: str, grid: "Grid") -> None:
+    from deepsmile_training.cohorts.problems import CohortInvalid
+
+    if len(grid.columns) > 1:
+        raise CohortInvalid(f"figure {name} shows one label; give --label {grid.columns[0]}")
 
 
 def _grid(

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from deepsmile_training.cohorts.cohort import Cohort
 from deepsmile_training.cohorts.problems import CohortInvalid
@@ -32,6 +33,21 @@ class FoldLabels:
         patients = tuple(name for name in self.fold.subsets[share] if name in self.of)
         self.check_classes(patients, f"{share} subset")
         return patients
+
+    @property
+    def shares(self) -> tuple[str, ...]:
+        """Subsets that have every class and are not all of the training, the smallest first."""
+        whole = set(range(len(self.classes)))
+        found = [
+            share
+            for share, patients in self.fold.subsets.items()
+            if float(share) < 1 and {self.of[one] for one in patients if one in self.of} == whole
+        ]
+        return tuple(sorted(found, key=float))
+
+    def trained_on(self, share: str) -> Self:
+        """The same with a subset as all of the training. Raises where it lacks a class."""
+        return replace(self, fold=self.fold.model_copy(update={"train": self.subset(share)}))
 
     def count(self, part: Part) -> tuple[int, ...]:
         """Patients of each class in one part."""

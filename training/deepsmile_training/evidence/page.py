@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from deepsmile.disk import write_file
 from deepsmile_training.evidence.attention import Strip
+from deepsmile_training.evidence.learning import LearningPoint
 from deepsmile_training.evidence.plots import plots
 from deepsmile_training.evidence.report import EvidenceReport
 from deepsmile_training.metrics import COVERAGE, ECE_BINS, RESAMPLES, Estimate
@@ -17,7 +18,6 @@ CAPTIONS = {
     "Precision and recall": "Dashed: the prevalence, which useless scores reach.",
     "Reliability": "Dashed: every probability is a frequency. Bars: Wilson intervals.",
     "Decision curve": "What acting at a threshold gains, in true positives per patient.",
-    "Learning curve": "Bars: DeLong intervals over the patients; the line joins the means.",
 }
 
 
@@ -35,7 +35,7 @@ def render(report: EvidenceReport, strips: Sequence[Strip] = ()) -> str:
     return environment.get_template("page.html.j2").render(
         report=report,
         plots=drawn,
-        captions=CAPTIONS,
+        captions=CAPTIONS | {"Learning curve": _of_learning(report.learning)},
         strips=strips,
         coverage=f"{COVERAGE:.0%}",
         resamples=f"{RESAMPLES:,}",
@@ -50,6 +50,14 @@ def write_report(report: EvidenceReport, path: Path, strips: Sequence[Strip] = (
     write_file(beside, report.model_dump_json(indent=1) + "\n")
     write_file(path, render(report, strips))
     return beside
+
+
+def _of_learning(points: Sequence[LearningPoint]) -> str:
+    """What the dots and the line are."""
+    sizes = [point.trained_on for point in points]
+    once = len(set(sizes)) == len(sizes)
+    what = "One training per size." if once else "The line joins the means of each size."
+    return f"{what} Bars: DeLong intervals over the patients, not over training's own chance."
 
 
 def interval(estimate: Estimate | None) -> str:

@@ -4,6 +4,8 @@ A cell's folder is named by the digest of everything that decides it, so that an
 goes on where it stopped, and two tables share what they have in common.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -40,6 +42,8 @@ class HeadCell(Frozen):
     label: str
     fold: Annotated[int, Field(ge=0)]
     config: MilConfig
+    share: str | None = None
+    """One of the split's subsets, which alone is trained on; None: all training patients."""
 
 
 class TileCell(Frozen):
@@ -63,7 +67,7 @@ class Result(Sealed):
     made_from: str
     """Digest of the cohort, the split, and the features or tiles."""
     patients: dict[str, tuple[int, ...]]
-    """Part -> patients of each class."""
+    """Part -> patients of each class that had features or tiles."""
     best_step: int
     validation_auc: float
     test_auc: float
@@ -75,6 +79,17 @@ class Scored:
 
     patients: tuple[str, ...]
     p: Probabilities
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A training's end, and who had a part in it."""
+
+    patients: tuple[str, ...]
+    """Of the training; one with several slides may stand here several times."""
+    best_step: int
+    validation: Scored
+    test: Scored
 
 
 def key_of(prepared: Prepared, cell: Cell) -> str:
@@ -107,16 +122,18 @@ def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     labels = resolve_labels(prepared.cohort, prepared.split.folds[cell.fold], cell.label)
     if isinstance(cell, HeadCell):
-        step, validation, test = _run_head(prepared, cell, labels)
+        trained = _run_head(prepared, cell, labels)
     else:
-        step, validation, test = _run_tiles(prepared, cell, labels)
+        trained = _run_tiles(prepared, cell, labels)
+    validation, test = trained.validation, trained.test
     for part, scored in (("validation", validation), ("test", test)):
         _write_predictions(scored, labels, folder / f"{part}.csv")
+    parts = {"train": trained.patients, "val": validation.patients, "test": test.patients}
     result = Result(
         cell=cell,
         made_from=made,
-        patients={part: labels.count(part) for part in ("train", "val", "test")},
-        best_step=step,
+        patients={part: _count(names, labels) for part, names in parts.items()},
+        best_step=trained.best_step,
         validation_auc=_auc(validation, labels),
         test_auc=_auc(test, labels),
     )
@@ -128,8 +145,9 @@ def _key(cell: Cell, made: str) -> str:
     return digest_of([cell.model_dump(mode="json"), made])[:16]
 
 
-def _run_head(prepared: Prepared, cell: HeadCell, labels: FoldLabels) -> tuple[int, Scored, Scored]:
+def _run_head(prepared: Prepared, cell: HeadCell, labels: FoldLabels) -> _Trained:
     config = cell.config
+    labels = labels.trained_on(cell.share) if cell.share else labels
     packing = Packing(config.recipe.tiles, config.seed, config.by_patient)
     known = prepared.feature_set(cell.extractor, cell.fold)
     training, validation = (
@@ -144,12 +162,10 @@ def _run_head(prepared: Prepared, cell: HeadCell, labels: FoldLabels) -> tuple[i
         Scored(*of_patients(predict(fitted.head, part.bags), part.bags.patients))
         for part in (validation, test)
     ]
-    return fitted.best.step, scored[0], scored[1]
+    return _Trained(training.bags.patients, fitted.best.step, *scored)
 
 
-def _run_tiles(
-    prepared: Prepared, cell: TileCell, labels: FoldLabels
-) -> tuple[int, Scored, Scored]:
+def _run_tiles(prepared: Prepared, cell: TileCell, labels: FoldLabels) -> _Trained:
     store = open_store(prepared.root / "tiles")
     parts = {part: _tiles(prepared, store, labels, part) for part in ("train", "val", "test")}
     fitted = fit_tiles(
@@ -163,7 +179,7 @@ def _run_tiles(
     for part in (parts["val"], parts["test"]):
         p = predict_tiles(fitted.classifier, part)  # (n, C)
         scored.append(Scored(*vote(p, part.slides, part.patients, cell.config.vote)))
-    return fitted.best.step, scored[0], scored[1]
+    return _Trained(parts["train"].patients, fitted.best.step, *scored)
 
 
 def _tiles(prepared: Prepared, store: TileStore, labels: FoldLabels, part: Part) -> Tiles:
@@ -186,6 +202,12 @@ def _encoder_path(prepared: Prepared, cell: TileCell) -> Path:
     folder = prepared.root / "encoders"
     own = folder / f"{cell.extractor}@{cell.fold}.pt"
     return own if own.exists() else folder / f"{cell.extractor}.pt"
+
+
+def _count(patients: Iterable[str], labels: FoldLabels) -> tuple[int, ...]:
+    """Different patients of each class."""
+    found = Counter(labels.of[name] for name in set(patients))
+    return tuple(found[index] for index in range(len(labels.classes)))
 
 
 def _auc(scored: Scored, labels: FoldLabels) -> float:

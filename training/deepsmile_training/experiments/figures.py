@@ -1,4 +1,4 @@
-"""Figures: the paper's violins, ROC curves and loss curves, of results that tables have made."""
+"""Figures: violins, ROC, learning and loss curves, of results that tables have made."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,12 @@ from sklearn.metrics import roc_curve
 
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.experiments.grids import Grid
-from deepsmile_training.experiments.tables import Results, aucs_of, mean_and_deviation
+from deepsmile_training.experiments.tables import (
+    Results,
+    aucs_of,
+    mean_and_deviation,
+    trained_on,
+)
 from deepsmile_training.pretraining.logbook import read_log
 
 SUFFIXES = (".svg", ".png")
@@ -59,6 +64,27 @@ def roc_curves(
         ax.fill_between(_fall(), low, high, alpha=0.12, color=line.get_color(), linewidth=0)
     ax.plot([0, 1], [0, 1], ":", color="grey", linewidth=1)
     ax.set(title=label, xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
+    ax.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def learning_curves(grid: Grid, results: Results) -> Figure:
+    """Mean AUC and deviation over folds by the mean number of training patients, by label."""
+    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    ax = figure.subplots()
+    ticks: list[int] = []
+    for column in grid.columns:
+        rows = [row for row in grid.rows if (row, column) in grid.cells]
+        places = [grid.cells[row, column] for row in rows]
+        sizes = [trained_on(cells, results) for cells in places]
+        aucs = [mean_and_deviation(aucs_of(cells, results)) for cells in places]
+        means, deviations = zip(*aucs, strict=True)
+        ax.errorbar(sizes, means, deviations, marker="o", markersize=4, capsize=2, label=column)
+        ticks = max(ticks, sorted({round(size) for size in sizes}), key=len)
+    ax.set_xscale("log")
+    ax.set_xticks(ticks, [str(size) for size in ticks])
+    ax.minorticks_off()
+    ax.set(xlabel="training patients (mean over folds)", ylabel="AUC on the test patients")
     ax.legend(loc="lower right", fontsize=8)
     return figure
 

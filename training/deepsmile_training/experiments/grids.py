@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from deepsmile_training.cohorts.labels import resolve_labels
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.experiments.cells import Cell, HeadCell, TileCell
 from deepsmile_training.mil.config import MilConfig
@@ -16,6 +17,7 @@ SEARCH = Recipe(epochs=8, evaluate_every=10)
 """Of tables B.4 and B.6, by their captions."""
 RATES = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2)
 DECAYS = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3)
+WHOLE = "100 %"
 BASE_DECAY, HIGHEST_IN_GRID = 1e-4, 1e-3
 """Higher rates were tried with one decay only (appendix B.2); the table does not say which."""
 
@@ -50,7 +52,8 @@ def grid_of(table: str, prepared: Prepared, wish: Wish) -> Grid:
     """The cells of a table.
 
     Raises:
-        CohortInvalid: no such table, or an experiment on one label is given several.
+        CohortInvalid: no such table, an experiment on one label is given several, or a learning
+            curve is asked of a split without subsets.
     """
     if table not in GRIDS:
         raise CohortInvalid(f"no table {table}; there are {', '.join(GRIDS)}")
@@ -117,12 +120,55 @@ def table_b6(prepared: Prepared, wish: Wish) -> Grid:
     return _grid(f"Table B.6: DeepMIL, {label}, AUC (%) by learning rate and decay", cells)
 
 
+def learning(prepared: Prepared, wish: Wish) -> Grid:
+    """VarMIL by the share of the training patients, for every label.
+
+    All training patients are the cells of table 2. A share without every class in every fold is
+    left out.
+    """
+    extractor = _one("extractor", wish.extractors)
+    config = MilConfig(head=VarMILSpec(), recipe=_changed(PAPER, wish), seed=wish.seed)
+    shares = {label: _shares(prepared, label) for label in wish.labels}
+    if not any(shares.values()):
+        raise _no_curve(prepared)
+    cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
+    for share in sorted(set().union(*shares.values()), key=float):
+        for label in wish.labels:
+            if share in shares[label]:
+                place = f"{100 * float(share):g} %", label
+                cells[place] = _head_folds(prepared, extractor, label, config, share)
+    cells |= {
+        (WHOLE, label): _head_folds(prepared, extractor, label, config) for label in wish.labels
+    }
+    title = f"{extractor}, VarMIL: AUC (%) by share of the training patients"
+    return Grid(title, _unique(row for row, _ in cells), wish.labels, cells)
+
+
+def _shares(prepared: Prepared, label: str) -> set[str]:
+    """Those that a label can be trained on in every fold."""
+    folds = [resolve_labels(prepared.cohort, fold, label) for fold in prepared.split.folds]
+    return set.intersection(*(set(fold.shares) for fold in folds))
+
+
+def _no_curve(prepared: Prepared) -> CohortInvalid:
+    root, split = prepared.root, prepared.split
+    some = any(fold.subsets for fold in split.folds)
+    why = "with every class in every fold" if some else "of the training patients"
+    return CohortInvalid(
+        f"the split has no subsets {why}",
+        hint=f"Make a split with `deepsmile-train split {root / 'cohort.json'} --out"
+        f" {root / 'split.json'} --label LABEL --plan kind={split.kind} --plan subsets=true`; with"
+        " the plan otherwise the same, its folds stay as they are.",
+    )
+
+
 GRIDS: dict[str, Callable[[Prepared, Wish], Grid]] = {
     "2": table_2,
     "B.3": table_b3,
     "B.4": table_b4,
     "B.5": table_b5,
     "B.6": table_b6,
+    "learning": learning,
 }
 
 
@@ -147,10 +193,10 @@ def _changed(recipe: Recipe, wish: Wish) -> Recipe:
 
 
 def _head_folds(
-    prepared: Prepared, extractor: str, label: str, config: MilConfig
+    prepared: Prepared, extractor: str, label: str, config: MilConfig, share: str | None = None
 ) -> tuple[Cell, ...]:
     return tuple(
-        HeadCell(extractor=extractor, label=label, fold=fold, config=config)
+        HeadCell(extractor=extractor, label=label, fold=fold, config=config, share=share)
         for fold in range(len(prepared.split.folds))
     )
 

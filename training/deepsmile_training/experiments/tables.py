@@ -25,6 +25,11 @@ def aucs_of(cells: tuple[Cell, ...], results: Results) -> list[float]:
     return [results[cell].test_auc for cell in cells]
 
 
+def trained_on(cells: tuple[Cell, ...], results: Results) -> float:
+    """Training patients, the mean over folds."""
+    return float(np.mean([sum(results[cell].patients["train"]) for cell in cells]))
+
+
 def markdown(grid: Grid, results: Results) -> str:
     """The table as the paper prints it."""
     lines = [f"**{grid.title}**", "", "| | " + " | ".join(grid.columns) + " |"]
