@@ -17,6 +17,8 @@ from deepsmile_training.evidence.report import EvidenceReport
 SIZE_INCHES = (4.6, 3.9)
 NEAR = 0.04
 """Names of points so near to each other would overlap."""
+CROWDED = 0.07
+"""So do numbers at such a share of an axis."""
 # matplotlib knows no CSS: these stand for the page's colours until they are replaced.
 INK, MUTED, LINE, FIRST, SECOND = ("#010101", "#020202", "#030303", "#040404", "#050505")
 VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", FIRST: "first", SECOND: "second"}
@@ -153,10 +155,20 @@ def _learning(axes: Axes, report: EvidenceReport) -> None:
     means = [values[np.array(sizes) == size].mean() for size in distinct]
     axes.plot(distinct, means, color=FIRST, linewidth=1.5)
     axes.set_xscale("log")
-    axes.set_xticks(distinct, [str(size) for size in distinct])
-    axes.minorticks_off()
+    mark_sizes(axes, distinct)
     axes.set_xlabel("Training patients")
     axes.set_ylabel("AUROC")
+
+
+def mark_sizes(axes: Axes, sizes: Sequence[int]) -> None:
+    """Name the sizes (rising) on a logarithmic x axis, but for those too near to the one before."""
+    apart = (sizes[-1] / sizes[0]) ** CROWDED
+    named: list[int] = []
+    for size in sizes:
+        if not named or size >= named[-1] * apart:
+            named.append(size)
+    axes.set_xticks(named, [str(size) for size in named])
+    axes.minorticks_off()
 
 
 def _label(axes: Axes, x: str, y: str) -> None:

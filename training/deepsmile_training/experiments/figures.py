@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from deepsmile.errors import RequestInvalid
+from deepsmile_training.evidence.plots import mark_sizes
 from deepsmile_training.experiments.grids import Grid
 from deepsmile_training.experiments.tables import (
     Results,
@@ -82,8 +83,7 @@ def learning_curves(grid: Grid, results: Results) -> Figure:
         ax.errorbar(sizes, means, deviations, marker="o", markersize=4, capsize=2, label=column)
         ticks = max(ticks, sorted({round(size) for size in sizes}), key=len)
     ax.set_xscale("log")
-    ax.set_xticks(ticks, [str(size) for size in ticks])
-    ax.minorticks_off()
+    mark_sizes(ax, ticks)
     ax.set(xlabel="training patients (mean over folds)", ylabel="AUC on the test patients")
     ax.legend(loc="lower right", fontsize=8)
     return figure
