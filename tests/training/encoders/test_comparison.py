@@ -7,7 +7,14 @@ import pytest
 
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.encoders.checkpoint import save_checkpoint
-from deepsmile_training.encoders.comparison import Sample, compare, questions, table
+from deepsmile_training.encoders.comparison import (
+    Sample,
+    compare,
+    questions,
+    report,
+    shown_at,
+    table,
+)
 from deepsmile_training.encoders.embedding import embed, torch_encode
 from deepsmile_training.encoders.probe import knn_accuracy
 from deepsmile_training.encoders.sources import settled_encoder, title_of
@@ -75,6 +82,34 @@ def test_encoders_are_compared_with_the_first(tiles: Sample, tmp_path: Path) -> 
     )
     assert (found[0].values, found[0].tiles, found[0].cases) == (("colon",), 12, 2)
     assert f"| {source} seed 0 | organ: colon; 12 tiles, 2 cases | " in table(found)
+
+
+def test_tiles_are_shown_smaller_by_the_mean_of_their_pixels(tiles: Sample) -> None:
+    """4 x 4 px become one; the figures say at which size."""
+    small = shown_at(tiles, 56)
+    blocks = tiles.tiles.reshape(24, 56, 4, 56, 4, 3).astype(float)  # (n, 56, 4, 56, 4, 3)
+    assert np.abs(small.tiles - blocks.mean(axis=(2, 4))).max() <= 0.5
+    assert small.cases.tolist() == tiles.cases.tolist()
+    told = report([], "digest", small)
+    assert (told["tiles"], told["size_px"]) == (24, 56)
+
+
+def test_tiles_are_shown_no_larger_than_they_are(tiles: Sample) -> None:
+    with pytest.raises(RequestInvalid, match="size: 225 px, and the store's tiles have 224"):
+        shown_at(tiles, 225)
+
+
+def test_an_exported_encoder_is_shown_tiles_as_they_are(tiles: Sample, tmp_path: Path) -> None:
+    """Its graph takes no others."""
+    model = tmp_path / "model.onnx"
+    with pytest.raises(RequestInvalid, match="takes tiles of 224 px, not 56"):
+        compare(
+            [str(model)],
+            shown_at(tiles, 56),
+            questions(tiles, ["organ"]),
+            seeds=1,
+            stage=lambda _what, _total: lambda: None,
+        )
 
 
 def test_titles_hold_no_paths(tmp_path: Path) -> None:

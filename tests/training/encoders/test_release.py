@@ -173,7 +173,8 @@ def test_commands_go_from_tiles_to_a_card_with_a_probe(tile_folder: Path) -> Non
     log = [json.dumps({"step": step, "loss": 5 - step / 10}) for step in range(31)]
     (tile_folder / "metrics.jsonl").write_text("\n".join(log) + "\n")
     sources = [SOURCE, checkpoint]
-    table = run("probe", *sources, "--store", store, "--out", figures, "--threads", 1)
+    table = run("probe", *sources, "--store", store, "--size", 96, "--out", figures, "--threads", 1)
+    assert "64 tiles, shown at 96 px" in table
     assert f"| {SOURCE} seed 0 | slide: 4 values; 64 tiles, 2 cases |" in table
     assert "organ: organ0, organ1; 64 tiles, 2 cases" in table
     run("export-encoder", checkpoint, "--name", "mine", "--store", store, "--probe", figures,
@@ -184,6 +185,8 @@ def test_commands_go_from_tiles_to_a_card_with_a_probe(tile_folder: Path) -> Non
     assert "- method: simclr\n- steps: 30\n\n| step | loss |\n|--:|--:|\n| 0 | 5 |" in card
     assert "| 30 | 2 |" in card
     assert json.loads(figures.read_text())["table"] in card
+    assert "64 tiles of store `" in card
+    assert "`, shown to the encoder at 96 px." in card
     assert str(tile_folder) not in card
 
 

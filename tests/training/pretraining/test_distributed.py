@@ -15,7 +15,7 @@ from deepsmile_training.pretraining.logbook import read_log
 from deepsmile_training.pretraining.loop import Run
 from deepsmile_training.pretraining.methods import prepare
 from tests.training.pretraining.conftest import HeldTiles, small_config, small_trainer
-from tests.training.pretraining.ranks import train_in
+from tests.training.pretraining.ranks import RUNS, train_in
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,45 +26,60 @@ def ranks_of_two(port: int) -> list[dict[str, str]]:
     return [{**both, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
 
 
-def train_in_two(folder: Path, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process leads, another one follows."""
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All runs by two ranks: this process leads, another one follows."""
+    folder = tmp_path_factory.mktemp("both")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         leading, following = ranks_of_two(free.getsockname()[1])
-    command = [sys.executable, "-m", train_in.__module__, str(folder), str(batch)]
+    command = [sys.executable, "-m", train_in.__module__, str(folder), *RUNS]
     env = {**os.environ, **following, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as other:
+    with (
+        subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as other,
+        pytest.MonkeyPatch.context() as environment,
+    ):
         for name, value in leading.items():
-            monkeypatch.setenv(name, value)
-        train_in(folder, batch)
+            environment.setenv(name, value)
+        train_in(folder, list(RUNS))
         _, complaint = other.communicate(timeout=60)
     assert other.returncode == 0, complaint
+    return folder
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(folder / "checkpoint.pt", weights_only=True)[
+        "method"
+    ]
+    return state
 
 
 @pytest.mark.slow
-def test_two_ranks_learn_what_one_process_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_ranks_learn_what_one_process_does(both: Path, tmp_path: Path) -> None:
     """Losses and weights of four steps, negatives and gradients crossing the ranks.
 
     Without batch norms, which would see half of the batch each.
     """
-    alone, both = tmp_path / "alone", tmp_path / "both"
-    for folder in (alone, both, both / "others"):
-        folder.mkdir()
-    train_in(alone, 4)
-    train_in_two(both, 4, monkeypatch)
-    losses = [[entry["loss"] for entry in read_log(folder)] for folder in (alone, both)]
+    name = "without batch norms"
+    train_in(tmp_path, [name])
+    folders = (tmp_path / name, both / name)
+    losses = [[entry["loss"] for entry in read_log(folder)] for folder in folders]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert max(losses[0]) - min(losses[0]) > 0.05  # they are not all alike by chance
-    states = [
-        torch.load(folder / "checkpoint.pt", weights_only=True)["method"]
-        for folder in (alone, both)
-    ]
-    for name, weights in states[0].items():
+    joined = weights_of(both / name)
+    for part, weights in weights_of(tmp_path / name).items():
         # Adam divides by the gradient's size, so rounding shows where a gradient is near zero.
-        torch.testing.assert_close(states[1][name], weights, atol=2e-4, rtol=1e-3, msg=name)
-    assert not (both / "others" / "checkpoint.pt").exists()
+        torch.testing.assert_close(joined[part], weights, atol=2e-4, rtol=1e-3, msg=part)
+    assert not list((both / "others").rglob("checkpoint.pt"))
+
+
+@pytest.mark.slow
+def test_recomputing_changes_nothing_that_two_ranks_learn(both: Path) -> None:
+    """Weights and running statistics after four steps."""
+    kept, recomputed = weights_of(both / "kept"), weights_of(both / "recomputed")
+    assert any(part.endswith("running_var") for part in kept)
+    for part, weights in kept.items():
+        torch.testing.assert_close(recomputed[part], weights, atol=1e-6, rtol=1e-5, msg=part)
 
 
 def test_ranks_take_equal_parts_of_one_batch(held: HeldTiles, tmp_path: Path) -> None:

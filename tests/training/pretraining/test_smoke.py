@@ -17,9 +17,9 @@ from tests.training.pretraining.conftest import run_to_end
 from tests.training.pretraining.tissue import TILE_PX, Tissue, some_tissue
 
 NEIGHBOURS = 5
-SLIDE_MARGIN, ORGAN_MARGIN = 0.04, 0.06
-"""Measured gains: 0.108 and 0.426 on real tissue (0.108 and 0.087 at worst over three seeds), 0.139
-and 0.222 on painted tissue (0.139 and 0.147 at worst over two)."""
+SLIDE_MARGIN, ORGAN_MARGIN = 0.07, 0.08
+"""Measured gains: 0.104 and 0.313 on real tissue (0.104 and 0.157 at worst over three seeds), 0.194
+and 0.179 on painted tissue (0.194 and 0.115 at worst)."""
 
 CHANGES = {
     "batch": 32,
@@ -41,9 +41,9 @@ def accuracy(tissue: Tissue, encoder: TileEncoder) -> tuple[float, float]:
 
 @pytest.mark.slow
 def test_short_run_beats_random_features(tmp_path: Path) -> None:
-    """Slide by more than 0.04 and organ by more than 0.06 over the better of two random networks.
+    """Slide by more than 0.07 and organ by more than 0.08 over the better of two random networks.
 
-    About 250 tiles, 28 steps; the loss falls from about 3.7 by more than 0.4.
+    About 250 tiles, 28 steps; the loss falls from about 3.8 by more than 0.4.
     """
     tissue = some_tissue()
     random = []

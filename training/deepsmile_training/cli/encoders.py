@@ -25,6 +25,10 @@ def probe(
         typer.Option(help="`slide`, or a label of the store; repeatable. Default: slide, organ."),
     ] = None,
     tiles: Annotated[int, typer.Option(min=2, help="At most so many, evenly spaced.")] = 2500,
+    size: Annotated[
+        int | None,
+        typer.Option(min=32, help="Show tiles at so many px. Default: as in the store, 224."),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Random encoders of each backbone.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Write the figures here too, as JSON.")] = None,
     threads: THREADS = 2,
@@ -32,18 +36,21 @@ def probe(
     """Compare encoders by what their features tell of tiles: of the slide, of the organ."""
     import torch
 
-    from deepsmile_training.encoders.comparison import compare, questions, report, sample, table
+    from deepsmile_training.encoders import comparison
     from deepsmile_training.tilesets.store import open_store
 
     torch.set_num_threads(threads)
     opened = open_store(store)
-    chosen = sample(opened, tiles)
-    asked = questions(chosen, label or [])
+    chosen = comparison.sample(opened, tiles)
+    if size is not None:
+        chosen = comparison.shown_at(chosen, size)
+    asked = comparison.questions(chosen, label or [])
     with stages() as stage:
-        found = compare(encoders, chosen, asked, seeds=seeds, stage=stage)
-    typer.echo(table(found))
+        found = comparison.compare(encoders, chosen, asked, seeds=seeds, stage=stage)
+    typer.echo(f"{len(chosen.tiles):,} tiles, shown at {chosen.tiles.shape[1]} px")
+    typer.echo(comparison.table(found))
     if out is not None:
-        content = report(found, opened.digest, len(chosen.tiles))
+        content = comparison.report(found, opened.digest, chosen)
         out.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from deepsmile.report import RESEARCH_USE_ONLY
 from deepsmile_training.encoders.encoder_file import EncoderFile
+from deepsmile_training.encoders.tile_encoder import TILE_PX
 
 
 def render_card(file: EncoderFile) -> str:
@@ -87,10 +88,15 @@ def _probe(probe: dict[str, Any] | None) -> str:
 
 Shares of tiles told right; intervals (95 %) by resampling cases. The slide is told by all other
 tiles, any other label by those of other cases only, and only its values that two cases have are
-asked for. {probe["tiles"]:,} tiles of store `{probe["store"]}`.
+asked for. {probe["tiles"]:,} tiles of store `{probe["store"]}`{_shown(probe)}.
 
 {probe["table"]}
 """
+
+
+def _shown(probe: dict[str, Any]) -> str:
+    size_px = probe.get("size_px", TILE_PX)
+    return "" if size_px == TILE_PX else f", shown to the encoder at {size_px} px"
 
 
 def _agreement(measured: dict[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """Comparison: encoders beside each other on the tiles of a store, the first as reference."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ from deepsmile.slides.slide import RGB
 from deepsmile_training.encoders.embedding import BATCH, Encode, embed, onnx_encode, torch_encode
 from deepsmile_training.encoders.probe import K, Names, knn_correct, linear_correct, over_cases
 from deepsmile_training.encoders.sources import RANDOM, settled_encoder, title_of
+from deepsmile_training.encoders.tile_encoder import TILE_PX
 from deepsmile_training.metrics import Estimate
 from deepsmile_training.provenance import software_versions
 from deepsmile_training.stage import Stage
@@ -60,7 +62,7 @@ class Sample:
     """Tiles of a store, with the names of their slides and cases."""
 
     tiles: RGB
-    """(n, 224, 224, 3)"""
+    """(n, s, s, 3)"""
     slides: Names
     """(n,)"""
     cases: Names
@@ -80,6 +82,20 @@ def sample(store: TileStore, max_tiles: int) -> Sample:
         cases=np.array([slide.case for slide in slides]),
         labels={c: np.array([slide.labels[c] for slide in slides]) for c in sorted(columns)},
     )
+
+
+def shown_at(tiles: Sample, size_px: int) -> Sample:
+    """The same tiles, resized by area for the encoders to see: the tissue shrinks with them.
+
+    Raises:
+        RequestInvalid: they are smaller.
+    """
+    given_px = tiles.tiles.shape[1]
+    if size_px > given_px:
+        raise RequestInvalid(f"size: {size_px} px, and the store's tiles have {given_px}")
+    size = (size_px, size_px)
+    resized = [cv2.resize(tile, size, interpolation=cv2.INTER_AREA) for tile in tiles.tiles]
+    return replace(tiles, tiles=np.stack(resized).astype(np.uint8, copy=False))
 
 
 def questions(tiles: Sample, labels: Sequence[str]) -> list[Question]:
@@ -117,7 +133,12 @@ def compare(
     seeds: int,
     stage: Stage,
 ) -> list[Probed]:
-    """Every encoder on every question; of a random one, as many as there are seeds."""
+    """Every encoder on every question; of a random one, as many as there are seeds.
+
+    Raises:
+        RequestInvalid: one is not there, or is an exported one that takes no tiles of this size.
+    """
+    _check_served(sources, tiles.tiles.shape[1])
     found: list[Probed] = []
     reference: dict[str, NDArray[np.bool_]] = {}
     for name, encode in _encoders(sources, tiles.tiles, seeds):
@@ -140,6 +161,15 @@ def _encoders(sources: Sequence[str], tiles: RGB, seeds: int) -> Iterator[tuple[
         else:
             for seed in range(seeds):
                 yield f"{name} seed {seed}", torch_encode(settled_encoder(source, tiles, seed)[0])
+
+
+def _check_served(sources: Sequence[str], size_px: int) -> None:
+    served = [title_of(source) for source in sources if source.endswith(".onnx")]
+    if served and size_px != TILE_PX:
+        raise RequestInvalid(
+            f"{served[0]} takes tiles of {TILE_PX} px, not {size_px}",
+            hint="Leave --size out, or name the encoder.pt that it was exported from.",
+        )
 
 
 def _probed(
@@ -167,11 +197,12 @@ def _probed(
     )
 
 
-def report(found: Sequence[Probed], store: str, tiles: int) -> dict[str, Any]:
+def report(found: Sequence[Probed], store: str, tiles: Sample) -> dict[str, Any]:
     """All figures, as JSON holds them; `store` is its digest."""
     return {
         "store": store,
-        "tiles": tiles,
+        "tiles": len(tiles.tiles),
+        "size_px": tiles.tiles.shape[1],
         "neighbours": K,
         "table": table(found),
         "figures": [asdict(one) for one in found],

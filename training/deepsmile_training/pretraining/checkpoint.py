@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from deepsmile.disk import NO_ROOM, replacing
-from deepsmile.errors import RequestInvalid, StorageFull
+from deepsmile.disk import replacing
+from deepsmile.errors import RequestInvalid
 from deepsmile_training.pretraining.config import PretrainConfig
+from deepsmile_training.pretraining.room import needing_room
 
 NAME = "checkpoint.pt"
 
@@ -37,16 +38,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     buffer = io.BytesIO()
     torch.save(vars(checkpoint), buffer)
     path = folder / NAME
-    try:
-        with replacing(path) as file:
-            file.write(buffer.getbuffer())
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise StorageFull(
-            f"no room for a checkpoint of {buffer.tell() / 1e6:.0f} MB at {path}",
-            hint="Free space, then give the same command: it goes on from the last checkpoint.",
-        ) from error
+    what = f"a checkpoint of {buffer.tell() / 1e6:.0f} MB at {path}"
+    with needing_room(what), replacing(path) as file:
+        file.write(buffer.getbuffer())
 
 
 def load_checkpoint(

@@ -7,13 +7,19 @@ from typing import Any, Self
 from torch.utils.tensorboard import SummaryWriter
 
 from deepsmile.disk import write_file
+from deepsmile_training.pretraining.room import needing_room
 
 NAME = "metrics.jsonl"
 
 
 class Logbook:
-    """One entry per logged step; those after the steps that a run has `taken` are dropped."""
+    """One entry per logged step; those after the steps that a run has `taken` are dropped.
 
+    Raises:
+        StorageFull: in each method; an entry may then be there in part.
+    """
+
+    @needing_room("the run's log")
     def __init__(self, folder: Path, taken: int) -> None:
         self._path = folder / NAME
         kept = [entry for entry in read_log(folder) if taken and entry["step"] <= taken]
@@ -22,6 +28,7 @@ class Logbook:
             str(folder / "tensorboard"), purge_step=taken + 1 if taken else 0
         )
 
+    @needing_room("the run's log")
     def write(self, step: int, figures: dict[str, float]) -> None:
         """Add an entry."""
         with self._path.open("a") as file:
@@ -32,12 +39,13 @@ class Logbook:
     def __enter__(self) -> Self:
         return self
 
+    @needing_room("the run's log")
     def __exit__(self, *_: object) -> None:
         self._board.close()
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """All entries, in order; a last line that a kill cut off is none."""
+    """All entries, in order; a last line that a kill or a full disk cut off is none."""
     path = folder / NAME
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]

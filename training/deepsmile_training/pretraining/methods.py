@@ -1,10 +1,7 @@
 """Methods: the modules that learn, made as a configuration says."""
 
-from functools import partial
-
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.encoders.initialisation import Origin, load_initialisation
@@ -13,6 +10,7 @@ from deepsmile_training.pretraining.byol import BYOL
 from deepsmile_training.pretraining.config import PretrainConfig
 from deepsmile_training.pretraining.distributed import World
 from deepsmile_training.pretraining.projection import byol_head, simclr_head
+from deepsmile_training.pretraining.recomputing import recompute_blocks
 from deepsmile_training.pretraining.simclr import SimCLR
 
 Method = SimCLR | BYOL
@@ -51,26 +49,7 @@ def prepare(method: Method, config: PretrainConfig, world: World) -> Method:
     layout = torch.channels_last if config.running.channels_last else torch.contiguous_format
     method = method.to(world.device).to(memory_format=layout)
     if config.running.gradient_checkpointing:
-        checkpoint_blocks(method.encoder)
+        recompute_blocks(method.encoder)
     if config.running.compile:
         method.encoder.backbone.compile()
     return method
-
-
-def checkpoint_blocks(encoder: TileEncoder) -> None:
-    """Recompute each block of the backbone's stages on the way back instead of keeping it.
-
-    Batch norms see their batch twice, so their running statistics move twice per step.
-
-    Raises:
-        RequestInvalid: the backbone has no stages of blocks.
-    """
-    stages = [part for part in encoder.backbone.children() if isinstance(part, nn.Sequential)]
-    blocks = [block for stage in stages for block in stage if any(block.children())]
-    if not blocks:
-        raise RequestInvalid(
-            f"gradient_checkpointing: {encoder.name} has no stages of blocks",
-            hint="Set gradient_checkpointing: false, and lower batch.",
-        )
-    for block in blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)

@@ -23,8 +23,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "backbone": "resnet18",
         "batch": 64,
-        "epochs": 3,
-        "view_px": 48,
+        "epochs": 6,
+        "view_px": 64,
         "augmentation": "gentle",
         "temperature": 0.2,
         "adam": {"learning_rate": 1e-3},

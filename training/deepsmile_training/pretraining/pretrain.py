@@ -19,12 +19,14 @@ from deepsmile_training.encoders.initialisation import Origin
 from deepsmile_training.pretraining.logbook import read_log
 from deepsmile_training.pretraining.loop import Run, Trainer, train
 from deepsmile_training.pretraining.methods import first_encoder, make_method
+from deepsmile_training.pretraining.room import needing_room
 from deepsmile_training.provenance import software_versions
 from deepsmile_training.stage import Stage
 
 CONFIG, ENCODER, PROVENANCE = "config.yaml", "encoder.pt", "encoder.json"
 
 
+@needing_room("the run's files")
 def pretrain(run: Run, stopping: Callable[[], bool], stage: Stage) -> bool:
     """Train, and write the encoder; False if it was stopped before its end.
 
