@@ -122,7 +122,7 @@ def _size(path: Path) -> int:
 def _note(job: StoredJob, path: Path, sha256: str, database: Database) -> StoredJob:
     noted = note_slide(database, job, sha256, _size(path))
     if noted is None:
-        raise LeaseLost("the lease ran out while the slide was hashed")
+        raise LeaseLost("the lease ran out before the digest of the slide was noted")
     return noted
 
 
