@@ -21,7 +21,7 @@ from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
 from deepsmile.preview import draw_preview
 from deepsmile.pyramid import Cells
 from deepsmile.reading import Looked, OverviewImage, Reader
-from deepsmile.settings import Settings
+from deepsmile.settings import LOCAL_BATCH, Settings
 from deepsmile.slides.slide import RGB
 from deepsmile.stages import Progress
 from deepsmile.tiles import TileBatch
@@ -123,7 +123,8 @@ def _cost(found: Inspection, bundle: Bundle, settings: Settings) -> str:
     """Reading as measured just now; encoding from a few batches timed on this machine."""
     tiles = found.count.kept if found.count else 0
     threads = settings.threads
-    each = seconds_per_tile(OnnxBackend(bundle, threads), bundle, settings.batch)
+    batch = settings.encoder_batch or LOCAL_BATCH  # timed here, wherever models will run
+    each = seconds_per_tile(OnnxBackend(bundle, threads), bundle, batch)
     encoding = each * tiles / threads
     return (
         f"cost here: reading {found.seconds:.1f} s, encoding about {encoding:.1f} s"
