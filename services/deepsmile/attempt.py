@@ -107,9 +107,9 @@ def _locate(job: StoredJob, settings: Settings) -> Path:
 def _identify(job: StoredJob, path: Path, lease: Lease, database: Database) -> StoredJob:
     """The job with the digest of its slide's bytes, if they may have been seen before.
 
-    Those of a new slide are hashed beside their scoring; whoever cancels does not wait for either.
+    All others are hashed beside their scoring; whoever cancels does not wait for either.
     """
-    if job.slide_sha256 is not None or not size_is_known(database, job, _size(path)):
+    if job.slide_sha256 is not None or job.fresh or not size_is_known(database, _size(path)):
         return job
     sha256 = digest_of_slide(path, lambda: lease.progress(JobState.FETCHING, 0, 0))
     return _note(job, path, sha256, database)

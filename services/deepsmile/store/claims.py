@@ -120,10 +120,8 @@ def note_slide(
     return job_of(row) if row else None
 
 
-def size_is_known(database: Database, job: StoredJob, size_bytes: int) -> bool:
+def size_is_known(database: Database, size_bytes: int) -> bool:
     """Whether any job had a slide of this size: the bytes of no other can have been seen before."""
-    if job.fresh:
-        return False
     with database.read() as connection:
         seen = select(JOBS.c.seq).where(JOBS.c.slide_bytes == size_bytes).limit(1)
         return connection.execute(seen).first() is not None
