@@ -13,8 +13,6 @@ paper's own, with all layers of the encoder tuned, is `--tuned`; it takes minute
 """
 
 import argparse
-from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, product
 from pathlib import Path
@@ -30,11 +28,8 @@ from benchmarks.claim_tuned import add_tiles, tuned_cells
 from benchmarks.inputs import reader_for
 from benchmarks.slides import FOLDER
 from deepsmile.backends.onnx import OnnxEncoder
-from deepsmile.bag import save_bag
 from deepsmile.contract import FeatureContract
 from deepsmile.digest import digest_of
-from deepsmile.pipeline import SlideSource, extract
-from deepsmile.reading import Reader
 from deepsmile.settings import shipped_repository
 from deepsmile_training.cli.progress import stages
 from deepsmile_training.cohorts.cohort import Cohort, Patient, make_cohort
@@ -52,6 +47,7 @@ from deepsmile_training.mil.config import MilConfig
 from deepsmile_training.mil.recipe import PAPER
 from deepsmile_training.prepared.features import Extractor, extract_features
 from deepsmile_training.prepared.prepared import Prepared, open_prepared
+from deepsmile_training.stage import Stage
 
 SLIDES, SEED = 400, 2028
 TILES, MEANS, TUNED = "tile-supervised", "tile-supervised, means", "tile-supervised, tuned"
@@ -60,8 +56,6 @@ STARTS = 3
 """Of every method in every fold; the one that ranks the validation slides best is tested."""
 AUTHORS = PAPER.model_copy(update={"he": False})
 """The paper's recipe, started as in the authors' code and not by He (RESOLUTIONS row 9)."""
-Advance = Callable[[], None]
-Stage = Callable[[str, int], Advance]
 
 
 @dataclass(frozen=True)
@@ -99,12 +93,10 @@ def prepare(folder: Path, slides: tuple[Mosaic, ...], workers: int, stage: Stage
     plan = SplitPlan(labels=tuple(label.name for label in LABELS))
     make_split(cohort, plan).write(root / "split.json")
     encoder = OnnxEncoder(graph, workers)
-    _extract(painted, root, Extractor(EXTRACTOR, contract, encoder, lambda: _reader(root)), stage)
+    known = Extractor(EXTRACTOR, contract, encoder, lambda: reader_for(root / "scratch"))
+    found = extract_features(painted, (), known, root, stage("features", len(painted)))
+    assert not found.dropped, found.dropped
     return Made(open_prepared(root), painter, graph, contract)
-
-
-def _reader(root: Path) -> Reader:
-    return reader_for(root / "scratch")
 
 
 def cohort_of(slides: tuple[Mosaic, ...]) -> Cohort:
@@ -122,20 +114,6 @@ def cohort_of(slides: tuple[Mosaic, ...]) -> Cohort:
     ]
     classes = {label.name: (label.negative, label.positive) for label in LABELS}
     return make_cohort("claim", patients, classes=classes)
-
-
-def _extract(painted: dict[str, Path], root: Path, known: Extractor, stage: Stage) -> None:
-    """Bags by one reader, then the list of them."""
-    bags, advance = root / "features" / known.name, stage("features", len(painted))
-    bags.mkdir(parents=True, exist_ok=True)
-    with closing(known.make_reader()) as reader:
-        for name, path in painted.items():
-            if not (bags / f"{name}.npz").exists():
-                bag = extract(SlideSource(path), known.contract, known.encoder, reader).need_bag()
-                save_bag(bag, bags / f"{name}.npz")
-            advance()
-    found = extract_features(painted, (), known, root, lambda: None)
-    assert not found.dropped, found.dropped
 
 
 def head_predictions(

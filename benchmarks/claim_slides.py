@@ -12,13 +12,9 @@ tissue is of one sort, without stroma and glands, so that nothing else differs b
 """
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +22,7 @@ from deepsmile.digest import digest_of, digest_of_file
 from deepsmile_training.demo.cohort import recipe_digest, slide_seed
 from deepsmile_training.synthetic.anatomy import TILE_UM, Anatomy, draw_anatomy
 from deepsmile_training.synthetic.fields import smooth_field
+from deepsmile_training.synthetic.files import make_missing
 from deepsmile_training.synthetic.nuclei import Nuclei, draw_nuclei
 from deepsmile_training.synthetic.painting import paint
 from deepsmile_training.synthetic.scanner import scan, write_slide
@@ -129,13 +126,5 @@ def make_mosaics(
     place = folder / painter
     place.mkdir(parents=True, exist_ok=True)
     paths = {slide.name: place / f"{slide.name}.svs" for slide in slides}
-    context = get_context("spawn")  # a fork would take the threads' locks along
-    with ProcessPoolExecutor(workers, context, partial(cv2.setNumThreads, 1)) as pool:
-        for _ in pool.map(_paint_missing, paths.values(), slides):
-            advance()
+    make_missing(list(paths.values()), slides, paint_mosaic, workers, advance)
     return paths
-
-
-def _paint_missing(path: Path, slide: Mosaic) -> None:
-    if not path.exists():
-        paint_mosaic(path, slide)

@@ -23,6 +23,7 @@ from deepsmile_training.metrics import Estimate
 from deepsmile_training.prepared.features import FILE, FeatureSet
 from deepsmile_training.prepared.prepared import Prepared, open_prepared
 from deepsmile_training.synthetic.anatomy import TILE_UM, draw_anatomy
+from tests.training.tilesets.conftest import no_stage
 
 pytestmark = pytest.mark.slow
 LABELS = ("heterogeneity", "cellularity")
@@ -117,11 +118,8 @@ def _prepared(root: Path, count: int) -> Prepared:
 def test_only_a_variance_tells_heterogeneity_and_all_methods_tell_a_mean(tmp_path: Path) -> None:
     prepared = _prepared(tmp_path, 120)
 
-    def stage(_: str, __: int) -> claim.Advance:
-        return lambda: None
-
-    tables = claim.tile_predictions(prepared, stage, starts=1)
-    tables += claim.head_predictions(prepared, 1, stage, starts=1)
+    tables = claim.tile_predictions(prepared, no_stage, starts=1)
+    tables += claim.head_predictions(prepared, 1, no_stage, starts=1)
     table = pd.concat(tables, ignore_index=True)
     figures = {(one.label, one.method): one for one in claim.figures_of(table)}
     assert all(one.slides == 120 and len(one.folds) == 3 for one in figures.values())

@@ -16,9 +16,7 @@ from deepsmile.triton.config import Target, write_configs
 from deepsmile_training.bundling import examples, learning
 from deepsmile_training.bundling.card import render_card
 from deepsmile_training.bundling.development import Development, development_of
-from deepsmile_training.bundling.examples import Originals, examples_of
 from deepsmile_training.bundling.heads import MadeHead, make_head
-from deepsmile_training.bundling.learning import curve_of
 from deepsmile_training.bundling.look import Candidate, Tested, look_at_test
 from deepsmile_training.bundling.members import trainings_needed
 from deepsmile_training.bundling.places import check_name, free_folder
@@ -60,7 +58,7 @@ class Workbench:
     command: str
     threads: int
     stage: Stage
-    originals: Originals | None = None
+    originals: examples.Originals | None = None
     """Slides for the report to show; None: it shows none."""
 
 
@@ -153,7 +151,7 @@ def _test(
     """One head on the test patients: its figures, and its evidence as files."""
     label, name = made.development.label, made.head.name
     tested = look_at_test(candidate, made.head, source, made.choice, label)
-    curve = curve_of(source, made, tested, plan.config, bench.stage)
+    curve = learning.curve_of(source, made, tested, plan.config, bench.stage)
     strips = _strips(candidate, made, source, tested, bench)
     told = PROTOCOL + (learning.PROTOCOL if curve else "") + (examples.PROTOCOL if strips else "")
     title = f"{plan.name} {plan.version}: {label}"
@@ -170,4 +168,6 @@ def _strips(
 ) -> tuple[Strip, ...]:
     if bench.originals is None:
         return ()
-    return examples_of(candidate, made.head, source, tested.slides, bench.originals, bench.stage)
+    return examples.examples_of(
+        candidate, made.head, source, tested.slides, bench.originals, bench.stage
+    )

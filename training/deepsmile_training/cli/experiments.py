@@ -75,8 +75,8 @@ def figure(
     elif name in OF_A_COHORT:
         if prepared is None:
             raise CohortInvalid(f"figure {name} is of a cohort; give --prepared FOLDER")
-        table = name if name == "learning" else "2"
-        made, grid = _grid(table, prepared, label, extractor, (epochs, tile_batch, seed))
+        of = name if name == "learning" else "2"
+        made, grid = _grid(of, prepared, label, extractor, (epochs, tile_batch, seed))
         if name in ("3", "4", "5"):
             _check_one(name, grid)
         drawn = _drawn(name, made, grid, out, workers)

@@ -1,7 +1,7 @@
 """Labels: what each patient of a fold is, with thresholds that the test has no part in."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -30,19 +30,15 @@ class FoldLabels:
         """The labelled patients of a subset of the training. Raises where it lacks a class."""
         if share not in self.fold.subsets:
             raise CohortInvalid(f"the split has no subset {share}: make it with subsets=true")
-        patients = tuple(name for name in self.fold.subsets[share] if name in self.of)
+        patients = self._of_subset(share)
         self.check_classes(patients, f"{share} subset")
         return patients
 
     @property
     def shares(self) -> tuple[str, ...]:
         """Subsets that have every class and are not all of the training, the smallest first."""
-        whole = set(range(len(self.classes)))
-        found = [
-            share
-            for share, patients in self.fold.subsets.items()
-            if float(share) < 1 and {self.of[one] for one in patients if one in self.of} == whole
-        ]
+        parts = [share for share in self.fold.subsets if float(share) < 1]
+        found = [share for share in parts if not self._absent(self._of_subset(share))]
         return tuple(sorted(found, key=float))
 
     def trained_on(self, share: str) -> Self:
@@ -51,18 +47,28 @@ class FoldLabels:
 
     def count(self, part: Part) -> tuple[int, ...]:
         """Patients of each class in one part."""
-        found = Counter(self.of[name] for name in self.patients(part))
+        return self.count_of(self.patients(part))
+
+    def count_of(self, patients: Iterable[str]) -> tuple[int, ...]:
+        """How many of these labelled patients are of each class."""
+        found = Counter(self.of[name] for name in patients)
         return tuple(found[index] for index in range(len(self.classes)))
 
     def check_classes(self, patients: tuple[str, ...], where: str) -> None:
         """Raises CohortInvalid unless every class is among these labelled patients."""
-        found = {self.of[name] for name in patients}
-        absent = [name for index, name in enumerate(self.classes) if index not in found]
-        if absent:
+        if absent := self._absent(patients):
             raise CohortInvalid(
                 f"label {self.label}: no {where} patient is {' or '.join(absent)}",
                 hint="Use fewer folds, another seed, or balance the split by this label.",
             )
+
+    def _of_subset(self, share: str) -> tuple[str, ...]:
+        return tuple(name for name in self.fold.subsets[share] if name in self.of)
+
+    def _absent(self, patients: tuple[str, ...]) -> list[str]:
+        """Classes that none of these labelled patients has."""
+        counts = zip(self.classes, self.count_of(patients), strict=True)
+        return [name for name, count in counts if not count]
 
 
 def resolve_labels(cohort: Cohort, fold: Fold, label: str) -> FoldLabels:

@@ -4,8 +4,6 @@ A cell's folder is named by the digest of everything that decides it, so that an
 goes on where it stopped, and two tables share what they have in common.
 """
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -132,7 +130,7 @@ def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
     result = Result(
         cell=cell,
         made_from=made,
-        patients={part: _count(names, labels) for part, names in parts.items()},
+        patients={part: labels.count_of(set(names)) for part, names in parts.items()},
         best_step=trained.best_step,
         validation_auc=_auc(validation, labels),
         test_auc=_auc(test, labels),
@@ -202,12 +200,6 @@ def _encoder_path(prepared: Prepared, cell: TileCell) -> Path:
     folder = prepared.root / "encoders"
     own = folder / f"{cell.extractor}@{cell.fold}.pt"
     return own if own.exists() else folder / f"{cell.extractor}.pt"
-
-
-def _count(patients: Iterable[str], labels: FoldLabels) -> tuple[int, ...]:
-    """Different patients of each class."""
-    found = Counter(labels.of[name] for name in set(patients))
-    return tuple(found[index] for index in range(len(labels.classes)))
 
 
 def _auc(scored: Scored, labels: FoldLabels) -> float:

@@ -38,8 +38,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     buffer = io.BytesIO()
     torch.save(vars(checkpoint), buffer)
     path = folder / NAME
-    what = f"a checkpoint of {buffer.tell() / 1e6:.0f} MB at {path}"
-    with needing_room(what), replacing(path) as file:
+    full = f"no room for a checkpoint of {buffer.tell() / 1e6:.0f} MB at {path}"
+    with needing_room(full), replacing(path) as file:
         file.write(buffer.getbuffer())
 
 

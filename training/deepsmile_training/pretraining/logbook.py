@@ -19,7 +19,7 @@ class Logbook:
         StorageFull: in each method; an entry may then be there in part.
     """
 
-    @needing_room("the run's log")
+    @needing_room("no room for the run's log")
     def __init__(self, folder: Path, taken: int) -> None:
         self._path = folder / NAME
         kept = [entry for entry in read_log(folder) if taken and entry["step"] <= taken]
@@ -28,7 +28,7 @@ class Logbook:
             str(folder / "tensorboard"), purge_step=taken + 1 if taken else 0
         )
 
-    @needing_room("the run's log")
+    @needing_room("no room for the run's log")
     def write(self, step: int, figures: dict[str, float]) -> None:
         """Add an entry."""
         with self._path.open("a") as file:
@@ -39,7 +39,7 @@ class Logbook:
     def __enter__(self) -> Self:
         return self
 
-    @needing_room("the run's log")
+    @needing_room("no room for the run's log")
     def __exit__(self, *_: object) -> None:
         self._board.close()
 

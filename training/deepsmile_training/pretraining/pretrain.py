@@ -26,7 +26,7 @@ from deepsmile_training.stage import Stage
 CONFIG, ENCODER, PROVENANCE = "config.yaml", "encoder.pt", "encoder.json"
 
 
-@needing_room("the run's files")
+@needing_room("no room for the run's files")
 def pretrain(run: Run, stopping: Callable[[], bool], stage: Stage) -> bool:
     """Train, and write the encoder; False if it was stopped before its end.
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 
 from deepsmile_training.synthetic.slide import make_slide
 from deepsmile_training.synthetic.specimen import SlideSpec
+
+Spec = TypeVar("Spec")
 
 SUFFIX = {"aperio": ".svs", "generic": ".tif"}
 
@@ -19,13 +23,24 @@ def make_slides(
     """Slide files of all specimens, in their order; a slide depends on its specimen alone."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"slide-{k:04d}{SUFFIX[spec.layout]}" for k, spec in enumerate(specs)]
-    context = get_context("spawn")  # a fork would take the threads' locks along
-    with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
-        for _ in pool.map(_make_missing, paths, specs):
-            advance()
+    make_missing(paths, specs, make_slide, workers, advance)
     return paths
 
 
-def _make_missing(path: Path, spec: SlideSpec) -> None:
+def make_missing(
+    paths: Sequence[Path],
+    specs: Sequence[Spec],
+    make: Callable[[Path, Spec], object],
+    workers: int,
+    advance: Callable[[], None],
+) -> None:
+    """Call `make`, a function of a module, with each path that is not there and its specimen."""
+    context = get_context("spawn")  # a fork would take the threads' locks along
+    with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
+        for _ in pool.map(partial(_unless_there, make), paths, specs):
+            advance()
+
+
+def _unless_there(make: Callable[[Path, Spec], object], path: Path, spec: Spec) -> None:
     if not path.exists():
-        make_slide(path, spec)
+        make(path, spec)

@@ -14,9 +14,10 @@ from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
-from deepsmile.disk import NO_ROOM, write_file
+from deepsmile.disk import write_file
 from deepsmile.errors import DeepSmileError, RequestInvalid, StorageFull
 from deepsmile.reading import Reader
+from deepsmile_training.room import saying_full
 from deepsmile_training.stage import Stage
 from deepsmile_training.tilesets.cutting import Finding
 from deepsmile_training.tilesets.pressing import Press, shard_of, stored
@@ -63,7 +64,7 @@ def pack(sources: Sources, press: Press, stage: Stage) -> TileStore:
     """
     for name in (SHARDS, SHEETS):
         (press.folder / name).mkdir(parents=True, exist_ok=True)
-    with _alone(press.folder), _saying_full():
+    with _alone(press.folder), saying_full("no room left while packing", AGAIN):
         _claim(press)
         outcomes = _pack_all(sources.entries, press, stage)
         file = _listed(outcomes, sources.dropped, press.recipe)
@@ -84,18 +85,6 @@ def _alone(folder: Path) -> Iterator[None]:
         for partial in folder.rglob(".*.partial"):
             partial.unlink(missing_ok=True)
         yield
-
-
-@contextmanager
-def _saying_full() -> Iterator[None]:
-    try:
-        yield
-    except StorageFull as error:
-        raise StorageFull(error.detail, hint=AGAIN) from error
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise StorageFull("no room left while packing", hint=AGAIN) from error
 
 
 def _claim(press: Press) -> None:
