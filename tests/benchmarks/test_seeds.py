@@ -17,6 +17,7 @@ from deepsmile.backends.onnx import OnnxBackend, available_cores
 from deepsmile.bundle import Bundle
 from deepsmile.errors import BackendMissing
 from deepsmile.triton.install import find_triton
+from deepsmile_training.encoders.tile_encoder import make_encoder
 from tests.making import make_bundle, tissue_image, write_tiff
 
 pytestmark = pytest.mark.slow
@@ -83,6 +84,8 @@ def test_precision_compares_both_on_the_same_tiles(slide: Path, tmp_path: Path) 
     tiles = precision.tissue_tiles(slide, tmp_path)
     assert tiles.shape[1:] == (224, 224, 3)
     assert len(tiles) > 30
+    alike = precision.cosine_in_fp16(make_encoder(ARCHITECTURE, 0).eval(), tiles[:2])
+    assert 0.99 < alike.min() <= alike.max() < 1 - 1e-7
 
 
 def test_the_gpu_s_road_runs_on_any_device(tmp_path: Path) -> None:
