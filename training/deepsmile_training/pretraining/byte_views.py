@@ -28,8 +28,8 @@ ITS_GREY = np.tile((*GREY, 0.0), (3, 1))
 
 
 def byte_views(tiles: Tensor, draws: Draws, view_px: int) -> Tensor:
-    """Tiles (B, S, S, 3) uint8 -> views (B, 3, view_px, view_px) in [0, 1], channels last."""
-    views = np.empty((len(tiles), view_px, view_px, 3), np.float32)  # (B, v, v, 3) in huge pages
+    """Tiles (B, S, S, 3) uint8 -> views (B, 3, view_px, view_px) uint8, channels last."""
+    views = np.empty((len(tiles), view_px, view_px, 3), np.uint8)  # (B, v, v, 3)
     drawn = (draws.box.int(), draws.mirrored, draws.factors, draws.order, draws.grey)
     each = zip(tiles.numpy(), views, *(one.tolist() for one in drawn), strict=True)
     for tile, view, box, mirrored, factors, order, grey in each:
@@ -37,8 +37,7 @@ def byte_views(tiles: Tensor, draws: Draws, view_px: int) -> Tensor:
         for which in ORDERS[order]:
             if factors[which] != NONE[which]:
                 pixels = JITTERS[which](pixels, factors[which])  # (v, v, 3)
-        pixels = saturate(pixels, 0.0) if grey else pixels  # (v, v, 3)
-        np.multiply(pixels, np.float32(1 / 255), out=view)
+        view[:] = saturate(pixels, 0.0) if grey else pixels  # (v, v, 3)
     return torch.from_numpy(views).permute(0, 3, 1, 2)  # (B, 3, v, v)
 
 
@@ -88,10 +87,10 @@ def saturate(pixels: RGB, factor: float) -> RGB:
 def turn_hue(pixels: RGB, turns: float) -> RGB:
     """(h, w, 3) with the hue of HSV moved by `turns` of the full circle, in steps of 1/256."""
     hsv = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL), np.uint8)  # (h, w, 3)
-    height, width, _ = hsv.shape
-    moved = np.array([round(turns * HUES) % HUES, 0, 0], np.uint8)  # (3,)
-    lines = hsv.reshape(height, -1)  # (h, 3 w): whole lines are twice as fast as every third byte
-    lines += np.tile(moved, width)
+    lines = hsv.reshape(len(hsv), -1)  # (h, 3 w): whole lines are twice as fast as every third byte
+    moved = np.zeros(lines.shape[1], np.uint8)  # (3 w,)
+    moved[::3] = round(turns * HUES) % HUES
+    lines += moved
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL), np.uint8)  # (h, w, 3)
 
 
