@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import encoding, gpu, precision, reading, road, serving, startup
+from benchmarks import encoding, gpu, precision, reading, road, robustness, serving, startup
 from benchmarks.inputs import GMAC, reader_for, throwaway_bundle
 from deepsmile.backends.onnx import OnnxBackend, available_cores
 from deepsmile.bundle import Bundle
@@ -86,6 +86,30 @@ def test_precision_compares_both_on_the_same_tiles(slide: Path, tmp_path: Path) 
     assert len(tiles) > 30
     alike = precision.cosine_in_fp16(make_encoder(ARCHITECTURE, 0).eval(), tiles[:2])
     assert 0.99 < alike.min() <= alike.max() < 1 - 1e-7
+
+
+def test_a_change_of_tiles_is_what_moves_features(
+    slide: Path, timing_bundle: Bundle, tmp_path: Path
+) -> None:
+    changes = {"none": lambda tiles: tiles, "noise": robustness.CHANGES["noise of 4 grey levels"]}
+    none, noise = (
+        shift for _, shift in robustness.shifts(timing_bundle, [slide], tmp_path, changes)
+    )
+    assert none.score == 0
+    assert none.cosine_min == pytest.approx(1)
+    assert noise.cosine_mean < 0.9999
+
+
+def test_changes_are_as_large_as_they_say() -> None:
+    tiles = np.random.default_rng(0).integers(60, 200, (2, 64, 64, 3)).astype(np.uint8)
+    tiles[:, :32] = 128
+    apart = {name: change(tiles).astype(int) - tiles for name, change in robustness.CHANGES.items()}
+    assert set(np.unique(apart["noise of 1 grey level"])) == {-1, 0, 1}
+    assert set(np.unique(apart["noise of 4 grey levels"])) == set(range(-4, 5))
+    assert set(np.unique(apart["2 grey levels brighter"])) == {2}
+    for softened in ("blur of 0.5 px", "JPEG of quality 80"):
+        assert not apart[softened][:, :16].any()
+        assert apart[softened][:, 40:].any()
 
 
 def test_the_gpu_s_road_runs_on_any_device(tmp_path: Path) -> None:
