@@ -15,7 +15,10 @@ from deepsmile_training.demo.pretext import (
     PretextTiles,
     _samples,
     augmented,
+    disagreement,
     read_pretext_tiles,
+    restained,
+    spoiled,
     train_encoder,
 )
 from deepsmile_training.encoders.tile_encoder import make_encoder
@@ -77,11 +80,42 @@ def test_crops_are_cut_in_the_order_of_their_truth() -> None:
 def test_restaining_leaves_glass_alone() -> None:
     """Beer and Lambert: no stain, however strengthened, is no stain."""
     torch.manual_seed(0)
-    glass = torch.full((4, 8, 8, 3), 255, dtype=torch.uint8)
-    assert torch.allclose(augmented(glass), torch.ones(4, 3, 8, 8), atol=2e-3)
-    stained = torch.full((64, 8, 8, 3), 128, dtype=torch.uint8)
-    strengths = augmented(stained).flatten(1).mean(dim=1)
+    assert torch.allclose(restained(torch.ones(4, 3, 8, 8)), torch.ones(4, 3, 8, 8), atol=2e-3)
+    strengths = restained(torch.full((64, 3, 8, 8), 0.5)).flatten(1).mean(dim=1)  # (64,)
     assert strengths.std() > 0.02
+
+
+def test_spoiling_blurs_and_adds_noise_by_other_amounts() -> None:
+    """Grey stays grey but for the noise; the edge of a step is softened and its place kept."""
+    torch.manual_seed(0)
+    noise = (spoiled(torch.full((64, 3, 32, 32), 0.5)) - 0.5).flatten(1)  # (64, n)
+    assert noise.mean().abs() < 1e-3
+    assert noise.std(dim=1).min() < 0.003
+    assert 0.02 < noise.std(dim=1).max() < 0.035
+    step = torch.zeros(64, 3, 32, 32)
+    step[..., 16:] = 1
+    softened = spoiled(step).mean(dim=(0, 1, 2))  # (32,)
+    assert torch.all(softened[14:18].diff() > 0)
+    assert softened[15] > 0.05
+    assert softened[15] + softened[16] == pytest.approx(1, abs=0.01)
+
+
+def test_views_differ_and_stay_pictures() -> None:
+    crops = torch.randint(0, 256, (8, 16, 16, 3), dtype=torch.uint8)
+    one, other = augmented(crops), augmented(crops)
+    assert one.shape == (8, 3, 16, 16)
+    assert not torch.equal(one, other)
+    assert 0 <= one.min() < one.max() <= 1
+
+
+def test_disagreement_is_one_less_the_correlation_of_the_views() -> None:
+    torch.manual_seed(0)
+    one, noise = torch.randn(2, 4000, 8)  # (B, D) each
+    assert disagreement(torch.cat([one, one])) == 0
+    assert float(disagreement(torch.cat([one, noise]))) == pytest.approx(1, abs=0.05)
+    half = one * 0.6 + noise * 0.8  # correlation 0.6
+    assert float(disagreement(torch.cat([one, half]))) == pytest.approx(0.4, abs=0.05)
+    assert float(disagreement(torch.ones(6, 2))) == 0
 
 
 @pytest.mark.slow

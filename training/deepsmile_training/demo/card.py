@@ -68,8 +68,9 @@ def _protocol(provenance: dict[str, Any]) -> str:
 
 - **Encoder**: ShuffleNetV2 x1.0, He-initialised, trained for {pretext["epochs"]} epochs to tell
   the mean size and the number of nuclei in crops of {plan["pretext_slides"]} further synthetic
-  slides. That is supervised by the painter's own knowledge, and it replaces the paper's SimCLR
-  pre-training; it makes the task easier than any real one. No slide-level label is used.
+  slides, and to say the same of two views of a crop (restained, blurred, noisy). That is supervised
+  by the painter's own knowledge, and it replaces the paper's SimCLR pre-training; it makes the task
+  easier than any real one. No slide-level label is used.
 - **Features**: by `deepsmile.pipeline.extract` with the exported ONNX encoder, as in serving.
 - **Heads**: VarMIL (paper eqs 5-10), Adam, learning rate {recipe["learning_rate"]:g}, betas
   {recipe["betas"][0]:g} and {recipe["betas"][1]:g}, weight decay {recipe["weight_decay"]:g}, batch
