@@ -1,5 +1,6 @@
 """Encoders side by side: what may be asked, and who is compared with whom."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,16 @@ def test_titles_hold_no_paths(tmp_path: Path) -> None:
     assert title_of(f"imagenet:{path}") == f"imagenet:{tmp_path.name}/model.onnx"
     assert title_of(f"timm:test_vit={path}") == "timm:test_vit"
     assert title_of("random:timm:test_vit") == "random:timm:test_vit"
+
+
+@pytest.mark.parametrize("missing", ["nowhere/encoder.pt", "nowhere/model.onnx", "random:nothing"])
+def test_a_missing_encoder_is_told_before_the_first_is_asked(tiles: Sample, missing: str) -> None:
+    begun: list[str] = []
+
+    def stage(what: str, total: int) -> Callable[[], None]:
+        begun.append(what)
+        return lambda: None
+
+    with pytest.raises(RequestInvalid, match=r"nothing|nowhere"):
+        compare(["random:shufflenet_v2_x0_5", missing], tiles, [], seeds=1, stage=stage)
+    assert not begun

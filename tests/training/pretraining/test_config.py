@@ -27,6 +27,13 @@ def test_paper_presets_are_section_4_1_1(preset, backbone, batch, epochs) -> Non
     assert config.augmentation == PAPER
 
 
+def test_configurations_that_come_along_are_valid() -> None:
+    files = sorted((Path(__file__).parents[3] / "training/runs").glob("*.yaml"))
+    assert files
+    for file in files:
+        assert load_config(file, None).recipe_digest
+
+
 def test_hissl_preset_is_the_released_codes() -> None:
     """RESOLUTIONS rows 11 and 14."""
     config = load_config(None, "hissl")

@@ -15,7 +15,13 @@ from deepsmile.errors import RequestInvalid
 from deepsmile.slides.slide import RGB
 from deepsmile_training.encoders.embedding import BATCH, Encode, embed, onnx_encode, torch_encode
 from deepsmile_training.encoders.probe import K, Names, knn_correct, linear_correct, over_cases
-from deepsmile_training.encoders.sources import RANDOM, settled_encoder, title_of
+from deepsmile_training.encoders.sources import (
+    GRAMMAR,
+    RANDOM,
+    read_encoder,
+    settled_encoder,
+    title_of,
+)
 from deepsmile_training.encoders.tile_encoder import TILE_PX
 from deepsmile_training.metrics import Estimate
 from deepsmile_training.provenance import software_versions
@@ -138,7 +144,7 @@ def compare(
     Raises:
         RequestInvalid: one is not there, or is an exported one that takes no tiles of this size.
     """
-    _check_served(sources, tiles.tiles.shape[1])
+    _check(sources, tiles.tiles.shape[1])
     found: list[Probed] = []
     reference: dict[str, NDArray[np.bool_]] = {}
     for name, encode in _encoders(sources, tiles.tiles, seeds):
@@ -163,13 +169,19 @@ def _encoders(sources: Sequence[str], tiles: RGB, seeds: int) -> Iterator[tuple[
                 yield f"{name} seed {seed}", torch_encode(settled_encoder(source, tiles, seed)[0])
 
 
-def _check_served(sources: Sequence[str], size_px: int) -> None:
-    served = [title_of(source) for source in sources if source.endswith(".onnx")]
+def _check(sources: Sequence[str], size_px: int) -> None:
+    """Every encoder can be read and takes the tiles, before the first one takes its minutes."""
+    served = [source for source in sources if source.endswith(".onnx")]
     if served and size_px != TILE_PX:
         raise RequestInvalid(
-            f"{served[0]} takes tiles of {TILE_PX} px, not {size_px}",
+            f"{title_of(served[0])} takes tiles of {TILE_PX} px, not {size_px}",
             hint="Leave --size out, or name the encoder.pt that it was exported from.",
         )
+    for source in sources:
+        if source not in served:
+            read_encoder(source)
+        elif not Path(source).is_file():
+            raise RequestInvalid(f"{source}: no such file", hint=GRAMMAR)
 
 
 def _probed(
