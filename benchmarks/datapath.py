@@ -87,7 +87,7 @@ def lines_of(rates: Rates, encoding: str, cores: int) -> list[str]:
         middle = np.median(ratios)
         lines.append(
             f"  with {views} view(s) of each {cores * np.median(some):.0f} tiles/s, alone is"
-            f" {middle:.2f} x as fast ({ratios.min():.1f} to {ratios.max():.1f}), goal"
+            f" {middle:.1f} x as fast ({ratios.min():.1f} to {ratios.max():.1f}), goal"
             f" {GOAL:.0f}: {'reached' if middle <= GOAL else 'NOT REACHED'}"
         )
     return lines

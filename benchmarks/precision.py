@@ -34,6 +34,7 @@ from deepsmile.precision import CPU_FACTS, saturates
 from deepsmile.settings import shipped_repository
 from deepsmile.slides.slide import RGB
 from deepsmile.tiles import TileBatch
+from deepsmile_training.encoders.embedding import embed, torch_encode
 from deepsmile_training.encoders.tile_encoder import (
     TileEncoder,
     export_encoder,
@@ -77,9 +78,9 @@ def encoders(folder: Path, tiles: RGB) -> Iterator[tuple[str, Path]]:
 @torch.no_grad()
 def cosine_in_fp16(encoder: TileEncoder, tiles: RGB) -> np.ndarray:
     """(n,) features against those rounded to fp16 throughout, which PyTorch does on a CPU too."""
-    unit = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255  # (n, 3, h, w)
-    half = copy.deepcopy(encoder).half().encode_unit(unit.half())  # (n, D)
-    return cosine(encoder.encode_unit(unit).numpy(), half.float().numpy())
+    unit = torch.from_numpy(tiles).permute(0, 3, 1, 2).half() / 255  # (n, 3, h, w)
+    half = copy.deepcopy(encoder).half().encode_unit(unit)  # (n, D)
+    return cosine(embed(torch_encode(encoder), tiles), half.float().numpy())
 
 
 def encode(encoder: OnnxEncoder, tiles: RGB) -> np.ndarray:

@@ -10,6 +10,7 @@ and the labels that changed, for each head, and the cosine of features.
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -84,13 +85,12 @@ def shifts(
     bundle: Bundle, slides: Sequence[Path], scratch: Path, changes: dict[str, Change]
 ) -> Iterator[tuple[str, Shift]]:
     """What each change comes to."""
-    threads, reader = available_cores(), reader_for(scratch)
-    sources, as_it_is = [SlideSource(path) for path in slides], OnnxBackend(bundle, threads)
-    original = Served(bundle, as_it_is)
-    for name, change in changes.items():
-        changed = Served(bundle, ChangedBackend(bundle, threads, change))
-        yield name, measure(sources, original, changed, reader, lambda: None)
-    reader.close()
+    threads, sources = available_cores(), [SlideSource(path) for path in slides]
+    original = Served(bundle, OnnxBackend(bundle, threads))
+    with closing(reader_for(scratch)) as reader:
+        for name, change in changes.items():
+            changed = Served(bundle, ChangedBackend(bundle, threads, change))
+            yield name, measure(sources, original, changed, reader, lambda: None)
 
 
 def line_of(name: str, shift: Shift) -> str:

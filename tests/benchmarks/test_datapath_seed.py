@@ -34,5 +34,5 @@ def test_each_number_of_views_has_its_verdict() -> None:
     read, one, two = datapath.lines_of(rates, "files", cores=2)
     assert read == "files: 1200 tiles/s read on 2 cores"
     assert "1 view(s) of each 400 tiles/s" in one
-    assert one.endswith("3.00 x as fast (1.5 to 4.5), goal 3: reached")
-    assert two.endswith("6.00 x as fast (3.0 to 9.0), goal 3: NOT REACHED")
+    assert one.endswith("3.0 x as fast (1.5 to 4.5), goal 3: reached")
+    assert two.endswith("6.0 x as fast (3.0 to 9.0), goal 3: NOT REACHED")

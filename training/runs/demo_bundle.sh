@@ -1,6 +1,6 @@
 #!/bin/sh
 # The demo bundle from nothing: paint 276 slides, train the encoder and two heads, calibrate,
-# evaluate, seal. About a quarter of an hour on two cores, no GPU, no download, 1 GB of disk
+# evaluate, seal. About twenty minutes on two cores, no GPU, no download, 1 GB of disk
 # under deepsmile-data/. The same seed on the same machine gives the same digest.
 #
 #   python3 -m venv .venv && .venv/bin/pip install -e '.[cpu,train]'

@@ -7,7 +7,7 @@ painter knows, and that two views of a crop are the same. Its slides are its own
 cohort is among them, and no slide-level label is used.
 
 Two numbers a crop leave nearly all of 1,024 features to chance. Without the second view, noise of
-one grey level moved them by 0.4 of their spread, and 8-bit weights by as much.
+one grey level moved them by 0.4 of their spread, and 8-bit weights by 0.3.
 """
 
 from collections.abc import Callable, Sequence

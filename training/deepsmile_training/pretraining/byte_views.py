@@ -28,8 +28,8 @@ ITS_GREY = np.tile((*GREY, 0.0), (3, 1))
 
 
 def byte_views(tiles: Tensor, draws: Draws, view_px: int) -> Tensor:
-    """Tiles (B, S, S, 3) uint8 -> views (B, 3, view_px, view_px) uint8, channels last."""
-    views = np.empty((len(tiles), view_px, view_px, 3), np.uint8)  # (B, v, v, 3)
+    """Tiles (B, S, S, 3) uint8 -> views (B, 3, view_px, view_px) in [0, 1], channels last."""
+    views = np.empty((len(tiles), view_px, view_px, 3), np.float32)  # (B, v, v, 3) in huge pages
     drawn = (draws.box.int(), draws.mirrored, draws.factors, draws.order, draws.grey)
     each = zip(tiles.numpy(), views, *(one.tolist() for one in drawn), strict=True)
     for tile, view, box, mirrored, factors, order, grey in each:
@@ -37,7 +37,8 @@ def byte_views(tiles: Tensor, draws: Draws, view_px: int) -> Tensor:
         for which in ORDERS[order]:
             if factors[which] != NONE[which]:
                 pixels = JITTERS[which](pixels, factors[which])  # (v, v, 3)
-        view[:] = saturate(pixels, 0.0) if grey else pixels  # (v, v, 3)
+        pixels = saturate(pixels, 0.0) if grey else pixels  # (v, v, 3)
+        np.multiply(pixels, np.float32(1 / 255), out=view)
     return torch.from_numpy(views).permute(0, 3, 1, 2)  # (B, 3, v, v)
 
 

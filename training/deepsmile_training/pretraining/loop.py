@@ -24,7 +24,7 @@ from deepsmile_training.pretraining.methods import Method, prepare
 from deepsmile_training.pretraining.order import NETWORK, Order, Parts, Place, seed_of
 from deepsmile_training.pretraining.outcome import Outcome
 from deepsmile_training.pretraining.probing import Prober, prober_of
-from deepsmile_training.pretraining.views import make_views, unit_of
+from deepsmile_training.pretraining.views import make_views
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Trainer:
         )  # (2B, 3, v, v)
         last = config.running.channels_last
         kind = torch.channels_last if last else torch.contiguous_format
-        views = unit_of(views.contiguous(memory_format=kind))  # (2B, 3, v, v)
+        views = views.contiguous(memory_format=kind)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             outcome: Outcome = self._forward(views)
         return outcome

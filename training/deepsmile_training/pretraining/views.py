@@ -9,10 +9,9 @@ from deepsmile_training.pretraining.colour import JITTERS, saturate
 
 
 def make_views(tiles: Tensor, draws: Draws, view_px: int) -> Tensor:
-    """Tiles (B, S, S, 3) uint8 -> views (B, 3, view_px, view_px), where the tiles are.
+    """Tiles (B, S, S, 3) uint8 -> views (B, 3, view_px, view_px) in [0, 1], where the tiles are.
 
-    Whole batches suit a GPU, in [0, 1] and half precision; tiles one at a time suit a CPU's cache,
-    in bytes. The two differ by rounding.
+    Whole batches suit a GPU and tiles one at a time a CPU's cache; the two differ by rounding.
     """
     make = byte_views if tiles.device.type == "cpu" else tensor_views
     return make(tiles, draws, view_px)  # (B, 3, v, v)
@@ -84,8 +83,3 @@ def _jittered(views: Tensor, draws: Draws) -> Tensor:
                 some = JITTERS[which](some, strengths[:, which])  # (b, 3, v, v)
             jittered[rows] = some
     return jittered
-
-
-def unit_of(views: Tensor) -> Tensor:
-    """Views (B, 3, v, v) of `make_views` in [0, 1]."""
-    return views if views.is_floating_point() else views.float().div_(255)  # (B, 3, v, v)
