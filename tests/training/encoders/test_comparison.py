@@ -117,6 +117,10 @@ def test_titles_hold_no_paths(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.touch()
     assert title_of(str(path)) == f"{tmp_path.name}/model.onnx"
+    deployed = tmp_path / "mine_encoder" / "1" / "model.onnx"
+    deployed.parent.mkdir(parents=True)
+    deployed.touch()
+    assert title_of(str(deployed)) == "mine_encoder"
     assert title_of(f"imagenet:{path}") == f"imagenet:{tmp_path.name}/model.onnx"
     assert title_of(f"timm:test_vit={path}") == "timm:test_vit"
     assert title_of("random:timm:test_vit") == "random:timm:test_vit"

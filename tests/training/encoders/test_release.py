@@ -110,7 +110,7 @@ def test_the_card_says_what_it_is_and_how_it_was_measured(released: Released) ->
         "Research use only.",
         "resized bilinearly to 160 px",
         "kind: random",
-        "None by this project",
+        "Not trained by this project",
         f"differ by at most {agreement['difference']:.1e} in fp32",
         released.encoder.file.features.digest,
         f"torch {torch.__version__.partition('+')[0]}",
@@ -178,10 +178,11 @@ def test_commands_go_from_tiles_to_a_card_with_a_probe(tile_folder: Path) -> Non
     assert f"| {SOURCE} seed 0 | slide: 4 values; 64 tiles, 2 cases |" in table
     assert "organ: organ0, organ1; 64 tiles, 2 cases" in table
     run("export-encoder", checkpoint, "--name", "mine", "--store", store, "--probe", figures,
-        "--out", out, "--threads", 1)  # fmt: skip
+        "--data", "64 painted tiles, nobody's.", "--out", out, "--threads", 1)  # fmt: skip
     encoder = load_encoder(out, "mine")
     assert encoder.file.provenance["training"]["method"] == "simclr"
     card = (out / encoder.file.card).read_text()
+    assert "## Training\n\n64 painted tiles, nobody's.\n\n- encoder: " in card
     assert "- method: simclr\n- steps: 30\n\n| step | loss |\n|--:|--:|\n| 0 | 5 |" in card
     assert "| 30 | 2 |" in card
     assert json.loads(figures.read_text())["table"] in card

@@ -62,6 +62,10 @@ def export_encoder(
     probed: Annotated[
         Path | None, typer.Option("--probe", help="JSON of `probe --out`, for the card.")
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Whose tiles it learnt from, and their licence; for the card."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Model repository to write into.")] = Path(
         "model_repository"
     ),
@@ -75,7 +79,9 @@ def export_encoder(
 
     torch.set_num_threads(threads)
     pixels, contract = _real_tiles(store, tiles)
-    candidate = candidate_of(name, encoder, pixels, contract=contract, probe=_json(probed))
+    candidate = candidate_of(
+        name, encoder, pixels, contract=contract, probe=_json(probed), data=data
+    )
     origin = candidate.provenance["origin"]["what"]  # paths may name patients
     command = f"deepsmile-train export-encoder '{origin}' --name {name}"
     command += "" if fp16 else " --no-fp16"

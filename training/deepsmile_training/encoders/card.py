@@ -16,7 +16,7 @@ def render_card(file: EncoderFile) -> str:
         _use(file),
         _graph(file),
         _origin(provenance),
-        _training(provenance.get("training")),
+        _training(provenance.get("data"), provenance.get("training")),
         _probe(provenance.get("probe")),
         _agreement(provenance["export"]["agreement"]),
         _digests(file),
@@ -55,11 +55,12 @@ def _origin(provenance: dict[str, Any]) -> str:
     return "## Weights\n\n" + _facts(provenance.get("origin", {}))
 
 
-def _training(training: dict[str, Any] | None) -> str:
+def _training(data: str | None, training: dict[str, Any] | None) -> str:
+    said = f"## Training\n\n{data or 'Nobody said whose tiles it learnt from.'}"
     if training is None:
-        return "## Training\n\nNone by this project, or none that it knows of."
+        return f"{said}\n\nNot trained by this project, or not that it knows of."
     rest = {key: value for key, value in training.items() if key != "loss_curve"}
-    return f"## Training\n\n{_facts(rest)}\n\n{_curve(training.get('loss_curve') or [])}"
+    return f"{said}\n\n{_facts(rest)}\n\n{_curve(training.get('loss_curve') or [])}"
 
 
 def _facts(known: dict[str, Any]) -> str:

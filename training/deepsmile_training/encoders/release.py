@@ -52,8 +52,11 @@ def candidate_of(
     *,
     contract: FeatureContract | None = None,
     probe: dict[str, Any] | None = None,
+    data: str | None = None,
 ) -> Candidate:
     """The encoder that `source` names, with what a training run left beside it.
+
+    `data` says whose tiles it learnt from, for people.
 
     Raises:
         RequestInvalid: no such source, its weights cannot be used, or no such name can be.
@@ -61,9 +64,8 @@ def candidate_of(
     _check_name(name)
     encoder, origin = settled_encoder(source, tiles)
     training = history_of(Path(source)) if origin.kind == "file" else None
-    return Candidate(
-        name, encoder, {"origin": asdict(origin), "training": training, "probe": probe}, contract
-    )
+    known = {"origin": asdict(origin), "data": data, "training": training, "probe": probe}
+    return Candidate(name, encoder, known, contract)
 
 
 def _check_name(name: str) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from deepsmile.errors import RequestInvalid
 from deepsmile.slides.slide import RGB
+from deepsmile.triton.models import MODEL_FILE
 from deepsmile_training.encoders.backbones import TIMM, TORCHVISION
 from deepsmile_training.encoders.checkpoint import load_checkpoint
 from deepsmile_training.encoders.initialisation import (
@@ -32,7 +33,7 @@ An encoder is one of
 
 
 def title_of(source: str) -> str:
-    """What a table calls it: the path of no file, but its name and its folder's."""
+    """What a table calls it: the path of no file, but its name and its folder's, or its model's."""
     what, _, file = source.rpartition("=")
     if what:
         return what
@@ -42,7 +43,11 @@ def title_of(source: str) -> str:
 
 def _short(place: str) -> str:
     path = Path(place)
-    return "/".join(path.parts[-2:]) if path.exists() else place
+    if not path.exists():
+        return place
+    model, version = path.absolute().parts[-3:-1]
+    is_in_repository = path.name == MODEL_FILE and version.isdecimal()
+    return model if is_in_repository else "/".join(path.parts[-2:])
 
 
 def read_encoder(source: str, seed: int = 0) -> tuple[TileEncoder, Origin]:
