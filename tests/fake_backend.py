@@ -28,6 +28,7 @@ class FakeBackend:
     encoder: Callable[[RGB], Features] = mean_and_square
     logits: Logits = field(default_factory=lambda: np.array([[0.0, 1.0]], np.float32))
     name: str = "fake 1.0"
+    runtime: str = name
     concurrency: int = 1
     batches: list[RGB] = field(default_factory=list)
     scored: list[Features] = field(default_factory=list)

@@ -45,7 +45,7 @@ class KeptFeatures:
     ) -> Extraction | None:
         """What reading this slide under this contract gave; None: it is not kept, or not hashed.
 
-        `encoder` names runtime and version, as another may differ in the last bits.
+        `encoder` is the backend's `runtime`, as another may differ in the last bits.
         """
         if source.sha256 is None:
             return None
@@ -85,7 +85,7 @@ class KeptFeatures:
         self._shrink()
 
     def _path(self, sha256: str, mpp: float | None, features_digest: str, encoder: str) -> Path:
-        """By all that can change a bit of the features or of the facts."""
+        """By all that is known to change a bit of the features or of the facts."""
         marks = [sha256, features_digest, mpp, encoder, __version__]
         return self.folder / f"{digest_of(marks)}{BAG}"
 

@@ -38,6 +38,12 @@ class Bounds(Frozen):
     score: float
     """Largest change of any slide's raw or calibrated probability, for any head."""
 
+    def __str__(self) -> str:
+        return (
+            f"no score may move by more than {self.score:g}, cosine of features at least"
+            f" {self.cosine_mean:g} on average and {self.cosine_min:g} for every tile"
+        )
+
 
 class HeadShift(Frozen):
     """How far one head's answers moved, the largest over all slides."""
@@ -169,7 +175,12 @@ def local_backend(bundle: Bundle, threads: int, facts: Path = CPU_FACTS) -> Onnx
         BundleMismatch: it does not, or a graph is not the contract's.
         BackendMissing: no onnxruntime is installed.
     """
+    check_cpu(bundle, facts)
+    return OnnxBackend(bundle, threads)
+
+
+def check_cpu(bundle: Bundle, facts: Path = CPU_FACTS) -> None:
+    """Raises BundleMismatch if what was measured of a bundle does not hold on this CPU."""
     precision = precision_of(bundle)
     if precision and (objection := precision.objection(facts.read_text())):
         raise BundleMismatch(f"{bundle.name}: {objection}")
-    return OnnxBackend(bundle, threads)

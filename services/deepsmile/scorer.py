@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from deepsmile.backends import Backend
 from deepsmile.backends.triton import TritonBackend
 from deepsmile.bundle import Bundle
 from deepsmile.kept import KeptFeatures
 from deepsmile.pipeline import SlideSource, Start, extract, score_extraction
-from deepsmile.precision import local_backend
+from deepsmile.precision import CPU_FACTS, check_cpu, local_backend
 from deepsmile.report import Report
 from deepsmile.settings import Settings
 from deepsmile.shelf import Shelf
@@ -53,15 +54,16 @@ class BundleScorer:
         bundle = self._shelf.find(work.bundle_name, work.bundle_digest)
         contract, start = bundle.contract.features, Start()
         with self._backend_of(bundle) as backend:
-            known = None if work.fresh else self._kept.find(work.slide, contract, backend.name)
+            known = None if work.fresh else self._kept.find(work.slide, contract, backend.runtime)
             extraction = known or extract(
                 work.slide, contract, backend, self._reader, progress=progress
             )
-            if known is None:
-                self._kept.keep(work.slide, extraction, backend.name)
-            return score_extraction(
+            report = score_extraction(
                 work.slide, extraction, bundle, backend, start, job_id=work.job_id
             )
+        if known is None:  # only now is it sure that the right encoder gave them
+            self._kept.keep(work.slide, extraction, backend.runtime)
+        return report
 
     def _backend_of(self, bundle: Bundle) -> AbstractContextManager[Backend]:
         """A backend to enter for each slide."""
@@ -71,8 +73,16 @@ class BundleScorer:
         return self._backend[1]
 
 
-def make_backend(bundle: Bundle, settings: Settings) -> AbstractContextManager[Backend]:
-    """The backend that the settings ask for, to enter for each slide."""
+def make_backend(
+    bundle: Bundle, settings: Settings, facts: Path = CPU_FACTS
+) -> AbstractContextManager[Backend]:
+    """The backend that the settings ask for, to enter for each slide.
+
+    Raises:
+        BundleMismatch: what was measured of the bundle does not hold on this CPU.
+    """
     if settings.triton is None:
-        return nullcontext(local_backend(bundle, settings.threads))
+        return nullcontext(local_backend(bundle, settings.threads, facts))
+    # A server is held to what the models give here, and one on this machine errs just as we do.
+    check_cpu(bundle, facts)
     return TritonBackend(bundle, settings.triton)

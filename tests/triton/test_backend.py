@@ -1,12 +1,14 @@
 """The backend on a real server: the numbers of the other backend, however they travel."""
 
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,23 @@ import pytest
 from tritonclient import grpc
 
 from deepsmile.backends.onnx import OnnxBackend
-from deepsmile.backends.triton import TritonBackend
+from deepsmile.backends.triton import TritonBackend, arithmetic
 from deepsmile.bundle import Bundle
+from deepsmile.digest import digest_of_slide
 from deepsmile.errors import BundleMismatch, InferenceUnavailable
 from deepsmile.pipeline import SlideSource, score_slide
 from deepsmile.reading import Reader
 from deepsmile.report import differences
-from deepsmile.triton.connection import Transport
+from deepsmile.scorer import BundleScorer, Work
+from deepsmile.settings import Settings
+from deepsmile.stages import no_progress
+from deepsmile.triton.config import digest_parameter
+from deepsmile.triton.connection import Connection, Transport
+from deepsmile.triton.models import encoder_model
 from deepsmile.triton.server import TritonServer
+from deepsmile.triton.shared import OURS
 from tests.making import FEATURE_DIM
-from tests.service import wait_until
-from tests.triton.conftest import endpoint
+from tests.triton.conftest import HasUrl, endpoint
 from tests.triton.proxy import Proxy
 
 pytestmark = pytest.mark.slow
@@ -38,11 +46,11 @@ def tiles(count: int, seed: int = 0) -> Any:
 
 
 def regions() -> set[str]:
-    """What lies in the shared memory of this machine under Python's names."""
-    return {path.name for path in Path("/dev/shm").glob("psm_*")}
+    """What lies in the shared memory of this machine under our clients' names."""
+    return {path.name for path in Path("/dev/shm").glob(f"{OURS}*")}
 
 
-def regions_of(server: TritonServer) -> list[str]:
+def regions_of(server: HasUrl) -> list[str]:
     """What clients have registered with a server."""
     client = grpc.InferenceServerClient(server.url)
     found = list(client.get_system_shared_memory_status().regions)
@@ -129,18 +137,96 @@ from deepsmile.triton.connection import Endpoint
 bundle = load_bundle(Path(sys.argv[1]), "tiny")
 with TritonBackend(bundle, Endpoint(sys.argv[2], "shm", 1, 5, 5)) as backend:
     backend.encode(np.zeros((2, 224, 224, 3), np.uint8))
-    print(*(path.name for path in Path("/dev/shm").glob("psm_*")), flush=True)
-    os.kill(os.getpid(), 9)
+    sys.argv[3] == "alone" and os.kill(os.getpid(), 9)
+    os.killpg(0, 9)
 """
 
 
-def test_a_worker_that_is_killed_leaves_no_memory(triton: TritonServer, bundle: Bundle) -> None:
-    command = [sys.executable, "-c", KILLED, str(bundle.root), triton.url]
-    killed = subprocess.run(command, capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL
-    had = set(killed.stdout.split())
-    assert had != set()
-    wait_until(lambda: not regions() & had, 10)
+@pytest.mark.parametrize("how", ["alone", "with what tidies up after it"])
+def test_a_worker_that_is_killed_leaves_no_memory(
+    triton: TritonServer, bundle: Bundle, how: str
+) -> None:
+    """The next one takes it away, but not that of a worker that lives."""
+    with TritonBackend(bundle, endpoint(triton, "shm")) as living:
+        living.encode(tiles(1))
+        had = set(regions_of(triton))
+        command = [sys.executable, "-c", KILLED, str(bundle.root), triton.url, how]
+        killed = subprocess.run(command, start_new_session=True)
+        assert killed.returncode == -signal.SIGKILL
+        left = set(regions_of(triton)) - had
+        assert left != set()
+        with TritonBackend(bundle, endpoint(triton, "shm")) as remote:
+            remote.encode(tiles(1))
+            assert left & (regions() | set(regions_of(triton))) == set()
+        assert had == set(regions_of(triton))
+        living.encode(tiles(1))
+    assert regions_of(triton) == []
+
+
+def test_memory_that_is_not_ours_stays(triton: TritonServer, bundle: Bundle) -> None:
+    client = grpc.InferenceServerClient(triton.url)
+    memory = SharedMemory(create=True, size=64)
+    client.register_system_shared_memory("somebody's", memory.name, 64)
+    memory.close()
+    memory.unlink()
+    with TritonBackend(bundle, endpoint(triton, "shm")) as remote:
+        remote.encode(tiles(1))
+    assert regions_of(triton) == ["somebody's"]
+    client.unregister_system_shared_memory("somebody's")
+    client.close()
+
+
+def test_how_tensors_travel_is_told_and_does_not_change_what_computes(
+    triton: TritonServer, bundle: Bundle
+) -> None:
+    """Features are kept by what computed them."""
+    found = []
+    for transport in ("shm", "grpc"):
+        with TritonBackend(bundle, endpoint(triton, transport)) as remote:
+            found.append((remote.name, remote.runtime))
+    (over_memory, runtime), (over_wire, same_runtime) = found
+    assert over_memory != over_wire
+    assert runtime == same_runtime
+    assert runtime.startswith("triton 2.51.0 ")
+
+
+def test_features_are_found_again_however_they_travelled(
+    triton: TritonServer, bundle: Bundle, slide_path: Path, tmp_path: Path
+) -> None:
+    """The slide is gone by then."""
+    slide = Path(shutil.copy(slide_path, tmp_path))
+    source, reports = SlideSource(slide, digest_of_slide(slide)), []
+    for transport in ("shm", "grpc"):
+        settings = Settings(
+            data_dir=tmp_path / "data",
+            model_repository=bundle.root,
+            triton_url=triton.url,
+            triton_transport=transport,
+        )
+        work = Work("1", source, bundle.name, bundle.digest)
+        reports.append(BundleScorer(settings)(work, no_progress))
+        slide.unlink(missing_ok=True)
+    assert differences(*reports) == []
+
+
+def test_what_computes_is_another_on_another_device_or_with_other_options(
+    triton: TritonServer, bundle: Bundle
+) -> None:
+    """And the same when another version of the model is served beside it, or by more instances."""
+    with closing(Connection(endpoint(triton))) as connection:
+        told = connection.config(encoder_model(bundle))
+    assert arithmetic(told)["kinds"] == ["KIND_CPU"], "the server resolves KIND_AUTO"
+
+    def changed(**sections: Any) -> bool:
+        return arithmetic(told | sections) != arithmetic(told)
+
+    assert changed(platform="tensorrt_plan")
+    assert changed(instance_group=[{"name": "e_0", "count": 2, "kind": "KIND_GPU"}])
+    assert changed(optimization={"execution_accelerators": {}})
+    assert changed(parameters=told["parameters"] | {"precision": {"string_value": "FP16"}})
+    assert not changed(instance_group=[{"name": "e_0", "count": 9, "kind": "KIND_CPU"}])
+    second = {digest_parameter("2"): {"string_value": "0" * 64}}
+    assert not changed(parameters=told["parameters"] | second)
 
 
 def test_without_room_for_a_batch_it_goes_over_the_wire(

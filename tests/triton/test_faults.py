@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,8 @@ from deepsmile.scorer import BundleScorer
 from deepsmile.settings import Settings
 from deepsmile.store.database import Database
 from deepsmile.store.jobs import get_job, get_report
-from deepsmile.triton.config import CONFIG_FILE, INSTANCES
+from deepsmile.triton.config import INSTANCES
 from deepsmile.triton.connection import Endpoint, Transport
-from deepsmile.triton.install import OUR_BACKEND
 from deepsmile.triton.pulse import silent_models
 from deepsmile.triton.server import Ports, TritonServer
 from deepsmile.uploads import upload_path
@@ -35,42 +33,19 @@ from tests.jobs import accept
 from tests.service import wait_until
 from tests.triton.conftest import START_S, StartServer, copy_of, endpoint
 from tests.triton.proxy import Proxy
+from tests.triton.slow import SlowServer, slow_server
 from tests.triton.test_backend import tiles
 from tests.triton.test_proof import scale
 
 pytestmark = pytest.mark.slow
 
 
-@dataclass
-class SlowServer:
-    """A server with two instances of an encoder that can be made slow."""
-
-    url: str
-    delays: Path
-
-    def delay(self, seconds: float) -> None:
-        """Keep one answer waiting so long."""
-        partial = self.delays / f"{time.monotonic_ns()}"
-        partial.write_text(str(seconds))
-        partial.rename(partial.with_suffix(".delay"))
-
-
 @pytest.fixture(scope="module")
 def slow(
     start_server: StartServer, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SlowServer]:
-    repository = copy_of(bundle, tmp_path_factory.mktemp("slow"))
-    folder = repository / "tiny_encoder"
-    shutil.copy(Path(__file__).with_name("slow_model.py"), folder / "1" / "model.py")
-    (folder / "1" / "ours.txt").write_text(str(OUR_BACKEND))
-    (folder / "delays").mkdir()
-    config = (folder / CONFIG_FILE).read_text()
-    config = config.replace('"onnxruntime"', '"python"').replace('"model.onnx"', '"model.py"')
-    config = config.replace("KIND_AUTO", "KIND_CPU")
-    (folder / CONFIG_FILE).write_text(config)
-    server = start_server(repository)
-    yield SlowServer(server.url, folder / "delays")
-    server.kill()
+    with slow_server(start_server, copy_of(bundle, tmp_path_factory.mktemp("slow"))) as server:
+        yield server
 
 
 def processes(word: str) -> list[psutil.Process]:
@@ -146,7 +121,7 @@ def test_a_job_waits_for_a_server_that_is_down_and_is_done_when_it_is_back(
     own.kill()
     attempt_next("w", database, scorer, settings)
     waiting = get_job(database, job.id)
-    assert (waiting.state, waiting.losses) == (JobState.ACCEPTED, 1)
+    assert (waiting.state, waiting.losses) == (JobState.ACCEPTED, 0)
     own.start()
     own.wait_live(START_S)
     attempt_next("w", database, scorer, settings)

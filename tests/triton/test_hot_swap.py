@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 from uuid import uuid4
 
@@ -18,37 +20,48 @@ from deepsmile.reading import Reader
 from deepsmile.report import Report, Scored, differences
 from deepsmile.scorer import BundleScorer, Work
 from deepsmile.settings import Settings
-from deepsmile.stages import Progress
+from deepsmile.shelf import Shelf
+from deepsmile.stages import Progress, no_progress
 from deepsmile.store.database import Database
 from deepsmile.store.jobs import get_job, get_report
 from deepsmile.triton.config import Target, write_configs
 from deepsmile.triton.server import TritonServer
 from deepsmile.uploads import upload_path
 from deepsmile.wire import JobState
+from deepsmile_training.publishing import publish
 from tests.jobs import accept
 from tests.service import wait_until
 from tests.triton.test_proof import scale
 
 pytestmark = pytest.mark.slow
 
+WORKERS = 3
+
+
+def reseal(repository: Path, name: str, version: str) -> Bundle:
+    """Write a bundle of the tiny kind again, of the models that lie there as this version."""
+    content: dict[str, Any] = json.loads((repository / f"{name}.bundle.json").read_text())
+    del content["digest"]
+    encoder, head = (f"{name}_{part}/{version}/model.onnx" for part in ("encoder", "head"))
+    files = {
+        place: digest_of_file(repository / place) for place in (content["card"], encoder, head)
+    }
+    content["contract"]["features"]["encoder"]["sha256"] = files[encoder]
+    content["contract"]["heads"][0]["sha256"] = files[head]
+    return write_bundle(repository, {**content, "version": version, "files": files})
+
 
 def publish_second_version(repository: Path) -> Bundle:
     """Models first, then the configuration, and last the bundle that sends requests their way."""
-    content: dict[str, Any] = json.loads((repository / "tiny.bundle.json").read_text())
-    del content["digest"]
-    files = {"tiny.card.md": content["files"]["tiny.card.md"]}
     changes = (("tiny_encoder", "scale", 0.8), ("tiny_head", "weights", 3.0))
     for model, constant, factor in changes:
         partial = repository / f"{model}.partial"
         partial.mkdir()
         shutil.copy(repository / model / "1" / "model.onnx", partial)
         scale(partial / "model.onnx", constant, factor)
-        files[f"{model}/2/model.onnx"] = digest_of_file(partial / "model.onnx")
         partial.rename(repository / model / "2")
     write_configs(repository, Target.GPU)
-    content["contract"]["features"]["encoder"]["sha256"] = files["tiny_encoder/2/model.onnx"]
-    content["contract"]["heads"][0]["sha256"] = files["tiny_head/2/model.onnx"]
-    return write_bundle(repository, {**content, "version": "2", "files": files})
+    return reseal(repository, "tiny", "2")
 
 
 def versions_ready(url: str) -> set[str]:
@@ -120,4 +133,40 @@ def test_every_job_is_scored_with_the_bundle_it_was_accepted_for(
         report = Report.model_validate_json(get_report(database, job_id) or "")
         assert differences(expected[bundle.digest], report) == []
         assert report.run.backend.startswith("triton")
+    assert len({probability(report) for report in expected.values()}) == 2
+
+
+def test_workers_score_on_while_a_version_is_published(
+    settings: Settings, reader: Reader, big_slide: Path, tmp_path: Path
+) -> None:
+    """In the order of the publisher that ships: the bundle may be there before Triton has it."""
+    repository = settings.model_repository
+    first = load_bundle(repository, "tiny")
+    candidate = publish_second_version(Path(shutil.copytree(repository, tmp_path / "candidate")))
+    source = SlideSource(big_slide, digest_of_file(big_slide))
+    all_have_begun = Barrier(WORKERS + 1)
+
+    def work(worker: int) -> list[Report]:
+        """Score with what is published, until that is the second version."""
+        scorer, shelf, reports = BundleScorer(settings), Shelf(repository), []
+        while not reports or reports[-1].bundle.digest == first.digest:
+            digest = shelf.get("tiny").digest
+            if not reports:
+                all_have_begun.wait(60)
+            slide = Work(str(worker), source, "tiny", digest, fresh=True)
+            reports.append(scorer(slide, no_progress))
+        return reports
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        working = [pool.submit(work, worker) for worker in range(WORKERS)]
+        all_have_begun.wait(60)
+        second = publish(candidate, repository, "# Second\n", {})
+        reports = [report for one in working for report in one.result()]
+    expected = {
+        bundle.digest: score_slide(source, bundle, OnnxBackend(bundle, 1), reader)
+        for bundle in (load_superseded(repository, "tiny", first.digest), second)
+    }
+    assert {report.bundle.digest for report in reports} == set(expected)
+    for report in reports:
+        assert differences(expected[report.bundle.digest], report) == []
     assert len({probability(report) for report in expected.values()}) == 2

@@ -19,6 +19,8 @@ from deepsmile.precision import (
     local_backend,
     precision_of,
 )
+from deepsmile.scorer import make_backend
+from deepsmile.settings import Settings
 from tests.making import make_bundle
 
 CPU, GPU = ["CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -139,3 +141,22 @@ def test_models_judged_with_vnni_are_not_run_without(
         return
     tiles = np.zeros((2, 224, 224, 3), np.uint8)  # (2, 224, 224, 3)
     assert np.isfinite(local_backend(made, threads=1, facts=cpu).encode(tiles)).all()
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:9"])
+@pytest.mark.parametrize(("facts", "refused"), [(SATURATING, True), (VNNI, False)])
+def test_nor_is_a_server_held_to_what_they_give_without(
+    url: str, facts: str, refused: bool, tmp_path: Path
+) -> None:
+    """Worker and server on one machine saturate alike, so that the proof would find no fault."""
+    made = bundle_with(
+        {"precision": record(needs_vnni=True).model_dump(mode="json")}, tmp_path / "repository"
+    )
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text(facts)
+    settings = Settings(encoder_threads=1, triton_url=url)
+    if refused:
+        with pytest.raises(BundleMismatch, match="no VNNI, so scores may be off: use demo"):
+            make_backend(made, settings, cpu)
+        return
+    make_backend(made, settings, cpu)

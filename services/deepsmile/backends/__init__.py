@@ -1,4 +1,4 @@
-"""Backends: tiles to features, features to logits; in process, or (later) on a Triton server."""
+"""Backends: tiles to features, features to logits; in process, or on a Triton server."""
 
 from typing import Protocol
 
@@ -24,6 +24,9 @@ class TileEncoder(Protocol):
 
 class Backend(TileEncoder, Protocol):
     """Runs all models of one bundle."""
+
+    runtime: str
+    """All that is known of it that can change a bit of the features."""
 
     def score(
         self, head: Head, features: Features

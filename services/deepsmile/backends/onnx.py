@@ -69,6 +69,7 @@ class OnnxBackend(OnnxEncoder):
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         super().__init__(bundle.encoder_path, threads)
+        self.runtime = self.name
         self._heads = {
             head.name: _session(bundle.head_path(head), threads) for head in bundle.contract.heads
         }

@@ -11,14 +11,14 @@ from deepsmile.bundle import Bundle
 from deepsmile.contract import Head
 from deepsmile.errors import BundleMismatch, InferenceUnavailable
 from deepsmile.triton.config import digest_parameter
-from deepsmile.triton.connection import Arrays, Connection
+from deepsmile.triton.connection import Arrays, Connection, Overloaded
 from deepsmile.triton.models import Model, encoder_model, head_model
 
 TOLERANCE = 2e-3
 """Largest distance from the expected outputs, relative to their length: room for a GPU's TF32, and
 none for another model."""
 TILES = 1
-"""For the encoder: every connection pays for it before every slide."""
+"""For the encoder: every connection pays for it before every slide, and after it."""
 BAG = 2
 """Tiles for a head; the variance of one would be zero whatever it computes."""
 
@@ -56,6 +56,8 @@ class Proof:
         connection.shares_memory = connection.transport != "grpc"
         try:
             self._probe(connection)
+        except Overloaded:  # no way of travelling is to blame
+            raise
         except (BundleMismatch, InferenceUnavailable):
             if connection.transport != "auto":
                 raise

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from queue import LifoQueue
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,10 @@ from deepsmile.backends.proof import Proof
 from deepsmile.bag import Features
 from deepsmile.bundle import Bundle
 from deepsmile.contract import Head
+from deepsmile.digest import digest_of
 from deepsmile.errors import InferenceUnavailable
 from deepsmile.slides.slide import RGB
-from deepsmile.triton.config import MAX_BATCH
+from deepsmile.triton.config import MAX_BATCH, digest_parameter
 from deepsmile.triton.connection import Arrays, Connection, Endpoint
 from deepsmile.triton.models import Model, encoder_model, head_model
 
@@ -25,7 +27,11 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 
 
 class TritonBackend:
-    """Use it as a context around each slide: every connection is proven anew before it is used.
+    """Use it as a context around each slide: every connection is proven before and after its use.
+
+    A server may load other models, or make place for another server, and no request fails by it.
+    So what was computed counts only once the context was left; only a server that changes and
+    changes back in between is not found out.
 
     Raises:
         BundleMismatch: the server's models are not the bundle's.
@@ -33,7 +39,8 @@ class TritonBackend:
     """
 
     def __init__(self, bundle: Bundle, endpoint: Endpoint) -> None:
-        self.name, self.concurrency = "triton", endpoint.in_flight
+        self.name = self.runtime = "triton"
+        self.concurrency = endpoint.in_flight
         self._endpoint = endpoint
         self._encoder = encoder_model(bundle)
         self._heads = {head.name: head_model(bundle, head) for head in bundle.contract.heads}
@@ -48,16 +55,18 @@ class TritonBackend:
             connection = self._idle.get()
             self._idle.put(connection)
             self._patiently(lambda: self._sure(connection))
-            how = "shared memory" if connection.shares_memory else "gRPC"
-            self.name = f"{connection.server()} over {how}"
+            self._introduce(connection)
         except BaseException:
-            self.__exit__()
+            self._close()
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        while not self._idle.empty():
-            self._idle.get().close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._prove_again()
+        finally:
+            self._close()
 
     def encode(self, tiles: RGB) -> Features:
         parts = range(0, len(tiles), MAX_BATCH)
@@ -74,9 +83,31 @@ class TritonBackend:
     def _ask(self, model: Model, array: NDArray[np.generic]) -> Arrays:
         connection = self._idle.get()
         try:
+            self._patiently(lambda: self._sure(connection))
             return self._patiently(lambda: self._sure(connection).infer(model, array))
         finally:
             self._idle.put(connection)
+
+    def _introduce(self, connection: Connection) -> None:
+        server, config = connection.server(), connection.config(self._encoder)
+        how = "shared memory" if connection.shares_memory else "gRPC"
+        self.name = f"{server} over {how}"
+        self.runtime = f"{server} {digest_of(arithmetic(config))}"
+
+    def _prove_again(self) -> None:
+        """Every connection that was used: each may lead to a server of its own."""
+        used = [connection for connection in self._idle.queue if connection.is_proven]
+
+        def prove(connection: Connection) -> None:
+            self._patiently(lambda: self._proof.prove(connection))
+
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            for _ in pool.map(prove, used):
+                pass
+
+    def _close(self) -> None:
+        while not self._idle.empty():
+            self._idle.get().close()
 
     def _sure(self, connection: Connection) -> Connection:
         if not connection.is_proven:
@@ -94,3 +125,15 @@ class TritonBackend:
                     raise
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def arithmetic(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a model's configuration can change a bit of what it computes: not which model it is.
+
+    A server that starts says where it runs instead of KIND_AUTO.
+    """
+    told = {key: config.get(key) for key in ("platform", "runtime", "optimization")}
+    kinds = [group["kind"] for group in config.get("instance_group", [])]
+    parameters = config.get("parameters", {})
+    options = {k: v for k, v in parameters.items() if not k.startswith(digest_parameter(""))}
+    return {**told, "kinds": kinds, "options": options}

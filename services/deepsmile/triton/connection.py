@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepsmile.errors import BackendMissing, BundleMismatch, InferenceUnavailable
 from deepsmile.triton.models import NUMPY_TYPES, Model
-from deepsmile.triton.shared import SharedRegion
+from deepsmile.triton.shared import SharedRegion, is_orphan
 
 Arrays = dict[str, NDArray[np.float32]]
 Transport = Literal["auto", "shm", "grpc"]
@@ -26,7 +26,8 @@ CHANNEL = [
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
-REFUSED = "StatusCode.INVALID_ARGUMENT"
+REFUSED, LATE = "StatusCode.INVALID_ARGUMENT", "StatusCode.DEADLINE_EXCEEDED"
+QUEUE_FULL = "Exceeds maximum queue size"
 GOODBYE_S = 1.0
 ALIGNMENT = 64
 
@@ -43,6 +44,10 @@ class Endpoint:
     patience_s: float
 
 
+class Overloaded(InferenceUnavailable):
+    """The server lives, and has more to do than it can answer in time."""
+
+
 class Connection:
     """A channel to a server; not for two threads at once.
 
@@ -56,6 +61,7 @@ class Connection:
         self._client = self._grpc.InferenceServerClient(endpoint.url, channel_args=CHANNEL)
         self._region: SharedRegion | None = None
         self._registered: list[str] = []
+        self._timeout_s = endpoint.timeout_s
         self.shares_memory = False
         """Whether tensors go through shared memory; set it freely."""
         self.is_proven = False
@@ -64,14 +70,14 @@ class Connection:
     def server(self) -> str:
         """Name and version of the server."""
         with self._asking("who it is"):
-            found = self._client.get_server_metadata(client_timeout=self._endpoint.timeout_s)
+            found = self._client.get_server_metadata(client_timeout=self._timeout_s)
         return f"{found.name} {found.version}"
 
     def config(self, model: Model) -> dict[str, Any]:
         """The configuration of a model that is ready, as JSON."""
         with self._asking(f"for {model.name} version {model.version}"):
             place = {"model_name": model.name, "model_version": model.version}
-            timeout_s = self._endpoint.timeout_s
+            timeout_s = self._timeout_s
             is_ready = self._client.is_model_ready(**place, client_timeout=timeout_s)
             if not is_ready:
                 raise InferenceUnavailable(
@@ -92,7 +98,7 @@ class Connection:
                 [self._given(model, array, region)],
                 model_version=model.version,
                 outputs=[self._wanted(place, region) for place in places],
-                client_timeout=self._endpoint.timeout_s,
+                client_timeout=self._timeout_s,
             )
         _check_answer(model, len(array), result.get_response())
         return {
@@ -129,6 +135,8 @@ class Connection:
             return None
         if self._region is None or self._region.size < size:
             self._abandon()
+            if not self._registered:
+                self._forget_orphans()
             try:
                 region = SharedRegion(size)
             except InferenceUnavailable:
@@ -137,10 +145,17 @@ class Connection:
                 return None
             self._region = region
             self._client.register_system_shared_memory(
-                region.name, region.name, size, client_timeout=self._endpoint.timeout_s
+                region.name, region.name, size, client_timeout=self._timeout_s
             )
             self._registered.append(region.name)
         return self._region
+
+    def _forget_orphans(self) -> None:
+        """Have the server let go of the memory of clients that were killed."""
+        told = self._client.get_system_shared_memory_status(client_timeout=self._timeout_s)
+        for name in filter(is_orphan, told.regions):
+            with suppress(self._grpc.InferenceServerException):  # it still writes to it
+                self._client.unregister_system_shared_memory(name, client_timeout=self._timeout_s)
 
     def _abandon(self) -> None:
         """Never use the region again: a late answer may still be written to it."""
@@ -150,15 +165,29 @@ class Connection:
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
-        """Whatever fails in here is told in our words, and puts the server in doubt."""
+        """What fails in here is told in our words; all but overload puts the server in doubt."""
         try:
             yield
         except self._grpc.InferenceServerException as error:
-            self.is_proven = False
+            told = f"Triton, asked {what}: {error.message()}"
+            if QUEUE_FULL in told:
+                raise Overloaded(told) from error
             self._abandon()
+            if error.status() == LATE and self._is_alive():
+                # The same wait would be as vain, and whoever asks again is last in the queue.
+                self._timeout_s *= 2
+                raise Overloaded(told) from error
+            self.is_proven = False
             if error.status() == REFUSED:
                 raise BundleMismatch(f"Triton refuses {what}: {error.message()}") from error
-            raise InferenceUnavailable(f"Triton, asked {what}: {error.message()}") from error
+            raise InferenceUnavailable(told) from error
+
+    def _is_alive(self) -> bool:
+        try:
+            alive: bool = self._client.is_server_live(client_timeout=self._endpoint.timeout_s)
+        except self._grpc.InferenceServerException:
+            return False
+        return alive
 
 
 def tritonclient_grpc() -> Any:  # noqa: ANN401 - the library has no types
