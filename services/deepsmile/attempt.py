@@ -8,6 +8,7 @@ from pathlib import Path
 from deepsmile.digest import digest_of_slide
 from deepsmile.errors import (
     DeepSmileError,
+    InferenceUnavailable,
     InternalError,
     JobCanceled,
     LeaseLost,
@@ -30,6 +31,7 @@ from deepsmile.store.claims import (
     note_slide,
     size_is_known,
     try_again,
+    wait_for_inference,
 )
 from deepsmile.store.database import Database
 from deepsmile.store.jobs import get_report
@@ -157,13 +159,20 @@ def _nameless(fault: Fault, job: StoredJob) -> Fault:
 def _end(database: Database, job: StoredJob, outcome: Outcome, settings: Settings) -> bool:
     """Write the end, and keep trying while the lease would have lasted."""
     deadline = time.monotonic() + settings.lease_s
-    retries = Retries(settings.max_attempts, settings.retry_pause_s)
     while True:
         try:
-            if outcome.fault is not None and outcome.fault.retryable:
-                return try_again(database, job, outcome.fault, time.time(), retries)
-            return finish(database, job, outcome, time.time())
+            return _write_end(database, job, outcome, settings)
         except StoreUnavailable:
             if time.monotonic() > deadline:
                 raise
             time.sleep(STORE_RETRY_S)
+
+
+def _write_end(database: Database, job: StoredJob, outcome: Outcome, settings: Settings) -> bool:
+    fault, now, pause_s = outcome.fault, time.time(), settings.retry_pause_s
+    if fault is None or not fault.retryable:
+        return finish(database, job, outcome, now)
+    if fault.code == InferenceUnavailable.code:
+        limit_s = settings.inference_wait_s
+        return wait_for_inference(database, job, fault, now, pause_s=pause_s, limit_s=limit_s)
+    return try_again(database, job, fault, now, Retries(settings.max_attempts, pause_s))

@@ -38,7 +38,7 @@ DeepSmileError
 ├── StorageFull              no room for the upload; worth another try
 ├── StoreUnavailable         the database does not answer; worth another try
 ├── BrokerUnavailable        nobody hears the doorbell; jobs are kept until somebody does
-├── InferenceUnavailable     the inference server does not answer; worth another try
+├── InferenceUnavailable     the inference server does not answer; jobs wait until it does
 ├── ServiceUnreachable       the client got no usable answer
 ├── LeaseLost                the job is another worker's by now; stays inside the worker
 ├── JobAbandoned             every attempt lost its worker
@@ -253,7 +253,7 @@ class BrokerUnavailable(DeepSmileError):
 
 class InferenceUnavailable(DeepSmileError):
     code = "inference_unavailable"
-    hint = "Check the server that DEEPSMILE_TRITON_URL names and its models; jobs wait meanwhile."
+    hint = "Check the server at DEEPSMILE_TRITON_URL; jobs wait DEEPSMILE_INFERENCE_WAIT_S at most."
     retryable = True
 
 

@@ -141,7 +141,7 @@ class Job(Wire):
     started_at: datetime | None
     finished_at: datetime | None
     error: Fault | None
-    """Why it failed, was rejected or was canceled."""
+    """Why it failed, was rejected or was canceled; while it waits for inference, why that is."""
     links: Links
     result: Report | None = None
     """Only where it was asked for."""

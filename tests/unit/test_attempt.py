@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from deepsmile.attempt import attempt_next
-from deepsmile.errors import BundleMismatch, JobCanceled, ReaderKilled, SlideCorrupt
+from deepsmile.errors import (
+    BundleMismatch,
+    InferenceUnavailable,
+    JobCanceled,
+    ReaderKilled,
+    SlideCorrupt,
+)
 from deepsmile.report import Report
 from deepsmile.scorer import BundleScorer, Scorer, Work
 from deepsmile.settings import Settings
@@ -152,6 +158,7 @@ def test_too_little_tissue_is_a_rejection_with_a_report(
     [
         (SlideCorrupt("tile 3"), JobState.FAILED, "slide_corrupt"),
         (ReaderKilled("no memory"), JobState.ACCEPTED, None),
+        (InferenceUnavailable("away"), JobState.ACCEPTED, "inference_unavailable"),
         (JobCanceled("asked"), JobState.CANCELED, "job_canceled"),
         (ZeroDivisionError(f"/root/{PATIENT}"), JobState.FAILED, "internal_error"),
     ],
@@ -169,6 +176,22 @@ def test_an_error_becomes_the_job_s_end_or_another_try(
     after = get_job(database, job.id)
     assert after.state is state
     assert (after.error.code if after.error else None) == code
+
+
+def test_an_outage_costs_no_attempt_and_a_job_fails_by_it_only_after_the_wait_that_was_set(
+    database: Database, settings: Settings, accept_path: Callable[..., StoredJob]
+) -> None:
+    job, away = accept_path(), raises(InferenceUnavailable("away"))
+    patient = settings.model_copy(update={"retry_pause_s": 0.0})
+    states = {attempt(database, away, patient) for _ in range(2 * settings.max_attempts)}
+    assert states == {JobState.ACCEPTED}
+    assert get_job(database, job.id).losses == 0
+    hasty = patient.model_copy(update={"inference_wait_s": 0.0})
+    assert attempt(database, away, hasty) is JobState.FAILED
+    failed = get_job(database, job.id)
+    assert failed.error is not None
+    assert failed.error.code == "inference_unavailable"
+    assert "DEEPSMILE_TRITON_URL" in failed.error.hint
 
 
 def test_no_error_and_no_log_names_the_slide(

@@ -7,8 +7,9 @@ from threading import Barrier
 
 import pytest
 
-from deepsmile.errors import SlideCorrupt
+from deepsmile.errors import InferenceUnavailable, SlideCorrupt
 from deepsmile.store.claims import (
+    LONGEST_PAUSE_S,
     Outcome,
     Standing,
     Step,
@@ -20,6 +21,7 @@ from deepsmile.store.claims import (
     note_slide,
     renew,
     try_again,
+    wait_for_inference,
 )
 from deepsmile.store.database import Database
 from deepsmile.store.jobs import cancel_job, get_job, get_report, list_events
@@ -30,6 +32,8 @@ from tests.jobs import RETRIES, accept
 
 DONE = Outcome(JobState.COMPLETED, report="{}", tiles=8, seconds=1.5)
 FAULT = Fault.of(SlideCorrupt("tile 3"))
+AWAY = Fault.of(InferenceUnavailable("no answer"))
+DAY_S = 24 * 3600.0
 ENCODING = Step(JobState.ENCODING, 0, 90, enters=True)
 
 
@@ -39,6 +43,11 @@ def claimed(database: Database, now: float = 0.0) -> StoredJob:
     job = claim_next(database, "w", now, 30.0)
     assert job is not None
     return job
+
+
+def starve(database: Database, job: StoredJob, now: float, fault: Fault = AWAY) -> bool:
+    """An attempt that found no inference."""
+    return wait_for_inference(database, job, fault, now, pause_s=10.0, limit_s=DAY_S)
 
 
 def test_a_claim_names_the_worker_and_counts_the_attempt(database: Database) -> None:
@@ -137,6 +146,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(database: Database) -> None
     assert note_slide(database, old, "a" * 64, 5) is None
     assert not finish(database, old, DONE, 33.0)
     assert not try_again(database, old, FAULT, 33.0, RETRIES)
+    assert not starve(database, old, 33.0)
     assert (get_job(database, old.id), list_events(database, old.id, 0)) == before
     assert finish(database, new, DONE, 34.0)
 
@@ -168,6 +178,79 @@ def test_an_error_that_may_pass_is_tried_again_until_attempts_run_out(database: 
         assert take_unannounced(database, now + pause_s - 0.1, limit=9) == []
     ended = get_job(database, job.id)
     assert (ended.state, ended.error) == (JobState.FAILED, FAULT)
+
+
+def test_a_job_without_inference_waits_longer_each_time_and_loses_nothing(
+    database: Database,
+) -> None:
+    job, now = accept(database), 0.0
+    for pause_s in (10.0, 20.0, 40.0, 80.0, 160.0, *[LONGEST_PAUSE_S] * 30):
+        held = claim_next(database, "w", now, 30.0)
+        assert held is not None
+        assert held.error is None
+        assert starve(database, held, now)
+        waiting = get_job(database, job.id)
+        assert (waiting.state, waiting.losses, waiting.error) == (JobState.ACCEPTED, 0, AWAY)
+        assert list_events(database, job.id, 0)[-1].error == AWAY
+        now += pause_s
+        assert take_unannounced(database, now - 0.1, limit=9) == []
+        assert claim_next(database, "w", now - 0.1, 30.0) is None
+        assert take_unannounced(database, now, limit=9) == [job.id]
+    last = claim_next(database, "w", now, 30.0)
+    assert last is not None
+    assert finish(database, last, DONE, now)
+    assert get_job(database, job.id).error is None
+
+
+def test_a_job_fails_once_it_has_waited_for_inference_too_long(database: Database) -> None:
+    """From its first vain attempt: what came before was the queue's time."""
+    job = accept(database)
+    late = DAY_S * 3
+    for now in (late, late + DAY_S - 1):
+        held = claim_next(database, "w", now, 30.0)
+        assert held is not None
+        assert starve(database, held, now)
+        assert get_job(database, job.id).state is JobState.ACCEPTED
+    held = claim_next(database, "w", late + DAY_S + 300, 30.0)
+    assert held is not None
+    assert starve(database, held, late + DAY_S + 300)
+    failed = get_job(database, job.id)
+    assert (failed.state, failed.error) == (JobState.FAILED, AWAY)
+
+
+def test_jobs_that_wait_for_inference_keep_no_other_waiting(database: Database) -> None:
+    starved = [accept(database), accept(database)]
+    for _ in starved:
+        held = claim_next(database, "w", 0.0, 30.0)
+        assert held is not None
+        starve(database, held, 0.0)
+    other = accept(database, now=1.0)
+    taken = [claim_next(database, "w", 100.0, 30.0) for _ in range(3)]
+    assert [job.id for job in taken if job] == [other.id, *(job.id for job in starved)]
+
+
+def test_a_job_that_waits_for_inference_can_be_canceled(database: Database) -> None:
+    job = claimed(database)
+    starve(database, job, 1.0)
+    canceled = cancel_job(database, job.id, 2.0)
+    assert canceled.state is JobState.CANCELED
+    assert canceled.error is not None
+    assert canceled.error.code == "job_canceled"
+    assert claim_next(database, "w", 100.0, 30.0) is None
+
+
+def test_a_cancel_during_an_attempt_that_fails_ends_the_job(database: Database) -> None:
+    """Without inference an attempt may never come to where it would hear of it."""
+    for again in (
+        lambda job: starve(database, job, 2.0),
+        lambda job: try_again(database, job, FAULT, 2.0, RETRIES),
+    ):
+        job = claimed(database)
+        cancel_job(database, job.id, 1.0)
+        assert again(job)
+        ended = get_job(database, job.id)
+        assert (ended.state, ended.finished_at) == (JobState.CANCELED, 2.0)
+        assert [event.state for event in list_events(database, job.id, 0)].count(ended.state) == 1
 
 
 def test_what_a_stopping_worker_holds_goes_back_free_of_charge(database: Database) -> None:

@@ -4,8 +4,9 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from deepsmile.errors import JobFinished, SlideCorrupt
+from deepsmile.errors import InferenceUnavailable, JobFinished, SlideCorrupt
 from deepsmile.store.claims import (
+    LONGEST_PAUSE_S,
     Outcome,
     Standing,
     Step,
@@ -15,6 +16,7 @@ from deepsmile.store.claims import (
     hand_back,
     renew,
     try_again,
+    wait_for_inference,
 )
 from deepsmile.store.database import Database
 from deepsmile.store.jobs import cancel_job, get_job, list_events, submit
@@ -25,6 +27,7 @@ from tests.jobs import RETRIES, new_job
 
 LEASE_S = 30.0
 FAULT = Fault.of(SlideCorrupt("a tile"))
+AWAY = Fault.of(InferenceUnavailable("no answer"))
 WORKERS = st.sampled_from(["w1", "w2"])
 
 
@@ -93,6 +96,17 @@ class Jobs(RuleBasedStateMachine):
             if held:
                 del self.holder[job.id]
 
+    @rule(job=claims, limit_s=st.sampled_from([30.0, 3000.0]))
+    def starve(self, job: StoredJob | None, limit_s: float) -> None:
+        if job:
+            held = self.holds(job)
+            again = wait_for_inference(
+                self.database, job, AWAY, self.now, pause_s=10.0, limit_s=limit_s
+            )
+            assert again is held
+            if held:
+                del self.holder[job.id]
+
     @rule(worker=WORKERS)
     def stop(self, worker: str) -> None:
         for job_id in hand_back(self.database, worker, self.now):
@@ -129,7 +143,7 @@ class Jobs(RuleBasedStateMachine):
         """With the faults over, workers bring every job to its end."""
         self.now += 2 * LEASE_S
         expire_leases(self.database, self.now, RETRIES)
-        self.now += RETRIES.attempts * RETRIES.pause_s
+        self.now += max(RETRIES.attempts * RETRIES.pause_s, LONGEST_PAUSE_S)
         while job := claim_next(self.database, "w", self.now, LEASE_S):
             assert finish(self.database, job, Outcome(JobState.COMPLETED), self.now)
         for job_id in self.accepted:

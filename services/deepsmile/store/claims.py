@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, delete, func, select, update
 
+from deepsmile.errors import JobCanceled
 from deepsmile.store.changes import WAITING, change_jobs, ended, is_due
 from deepsmile.store.database import Database
 from deepsmile.store.jobs import find_answered
 from deepsmile.store.rows import JOB_COLUMNS, StoredJob, job_of, record
 from deepsmile.store.schema import EVENTS, JOBS
 from deepsmile.wire import RUNNING, Fault, JobState
+
+LONGEST_PAUSE_S = 300.0
+"""Between two attempts of a job that waits for inference; so soon it goes on after an outage."""
 
 
 @dataclass(frozen=True)
@@ -59,30 +64,32 @@ def claim_next(database: Database, worker: str, now: float, lease_s: float) -> S
     """Take the job that was accepted first of those that wait; None: nobody waits.
 
     The doorbell says that somebody waits, never who: a job whose worker was lost, or whose
-    message was, goes first again and not behind all that came since.
+    message was, goes first again and not behind all that came since. Those that wait for
+    inference come after all others, which may need another model or none.
     """
-    first = (
-        select(JOBS.c.seq)
-        .where(is_due(now))
-        .order_by(JOBS.c.seq)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    take = (
-        update(JOBS)
-        .where(JOBS.c.seq == first.scalar_subquery())
-        .values(
-            state=JobState.FETCHING,
-            stage_done=0,
-            stage_total=0,
-            attempt=JOBS.c.attempt + 1,
-            worker=worker,
-            lease_until=now + lease_s,
-            started_at=now,
-        )
+    take = update(JOBS).values(
+        state=JobState.FETCHING,
+        stage_done=0,
+        stage_total=0,
+        attempt=JOBS.c.attempt + 1,
+        worker=worker,
+        lease_until=now + lease_s,
+        started_at=now,
+        error=None,
     )
     with database.write() as connection:
-        return _write(connection, take, now)
+        for which in (JOBS.c.error.is_(None), JOBS.c.error.is_not(None)):
+            first = (
+                select(JOBS.c.seq)
+                .where(is_due(now), which)
+                .order_by(JOBS.c.seq)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            job = _write(connection, take.where(JOBS.c.seq == first.scalar_subquery()), now)
+            if job is not None:
+                return job
+    return None
 
 
 def renew(database: Database, job: StoredJob, now: float, lease_s: float) -> Standing:
@@ -159,9 +166,29 @@ def try_again(
     if losses >= retries.attempts:
         return finish(database, job, Outcome(JobState.FAILED, fault), now)
     again = {"losses": losses, "not_before": now + retries.pause_s * losses}
-    back = update(JOBS).where(_fence(job)).values(**WAITING, **again)
-    with database.write() as connection:
-        return _write(connection, back, now) is not None
+    return _put_back(database, job, again, now)
+
+
+def wait_for_inference(
+    database: Database, job: StoredJob, fault: Fault, now: float, *, pause_s: float, limit_s: float
+) -> bool:
+    """Put a job back that no server answers, for longer each time; that is no loss.
+
+    While it waits its error says what for. It has failed when it has waited for `limit_s`.
+    """
+    first = select(func.min(EVENTS.c.at)).where(
+        EVENTS.c.job_id == job.id, EVENTS.c.error.is_not(None)
+    )
+    with database.read() as connection:
+        since = connection.scalar(first)
+    if now - (now if since is None else since) >= limit_s:
+        return finish(database, job, Outcome(JobState.FAILED, fault), now)
+    longer_s = pause_s * 2.0 ** min(job.attempt - 1, 20)
+    again = {
+        "not_before": now + min(longer_s, LONGEST_PAUSE_S),
+        "error": fault.model_dump_json(),
+    }
+    return _put_back(database, job, again, now)
 
 
 def hand_back(database: Database, worker: str, now: float) -> list[str]:
@@ -177,6 +204,18 @@ def forfeit(database: Database, worker: str) -> None:
     dead = and_(JOBS.c.worker == worker, JOBS.c.state.in_(RUNNING))
     with database.write() as connection:
         connection.execute(update(JOBS).where(dead).values(lease_until=0.0))
+
+
+def _put_back(database: Database, job: StoredJob, again: dict[str, Any], now: float) -> bool:
+    """Let a job wait, or end it if somebody asked to stop meanwhile."""
+    held = update(JOBS).where(_fence(job))
+    canceled = ended(JobState.CANCELED, Fault.of(JobCanceled("canceled on the way")), now)
+    steps = (
+        held.where(JOBS.c.cancel_requested).values(**canceled),
+        held.values(**WAITING, **again),
+    )
+    with database.write() as connection:
+        return any(_write(connection, step, now) is not None for step in steps)
 
 
 def _fence(job: StoredJob) -> ColumnElement[bool]:

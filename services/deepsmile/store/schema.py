@@ -40,7 +40,7 @@ JOBS = Table(
     Column("stage_total", Integer, nullable=False, server_default="0"),
     # The fence: one more with every claim, and part of every write of a worker.
     Column("attempt", Integer, nullable=False, server_default="0"),
-    # Workers lost and retryable errors; a job handed back by a stopping worker costs nothing.
+    # Workers lost and errors that may pass. A worker that stops, or has no inference, costs none.
     Column("losses", Integer, nullable=False, server_default="0"),
     Column("worker", String(255)),
     Column("lease_until", Double),
@@ -62,6 +62,7 @@ JOBS = Table(
     # Held by an active job only: while it is held, equal requests join that job.
     Column("dedupe_key", String(64), unique=True),
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    # Of a job that waits: what for. Of one that has ended: why.
     Column("error", Text),
     Column("report", Text),
     Column("tiles", Integer),
