@@ -5,14 +5,25 @@ environment as DEEPSMILE_<NAME>, e.g. DEEPSMILE_DATA_DIR=/srv/deepsmile.
 """
 
 import json
+from math import inf
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Annotated, Any, Self
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from deepsmile.backends.onnx import available_cores
 from deepsmile.digest import digest_of
+from deepsmile.errors import RequestInvalid
 from deepsmile.reading import Reader, ReaderLimits
 from deepsmile.triton.connection import Endpoint, Transport
 
@@ -22,6 +33,13 @@ MAX_SOCKET_PATH = 100
 LOCAL_BATCH, TRITON_BATCH = 4, 16
 FEWEST_IN_FLIGHT = 8
 """While the server computes one batch it must have the next."""
+LONGEST_S = 1e9
+"""Some thirty years; clocks of threads and sockets end not long after."""
+
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
+Pause = Annotated[float, Field(ge=0, le=LONGEST_S, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
+Count = Annotated[int, Field(ge=0, le=1024)]
 
 
 def shipped_repository() -> Path:
@@ -48,27 +66,27 @@ class Settings(BaseSettings):
     """Bundles and models, laid out as Triton wants; by default the one that came with the code."""
     default_bundle: str = "demo"
     """Used when a request names none."""
-    allowed_roots: tuple[Path, ...] = ()
+    allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders from which a request may name a slide by path."""
 
     host: str = "127.0.0.1"
     """Address that the API listens on."""
-    port: int = 8000
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
     """Its port."""
-    max_upload_bytes: int = 32 * GIB
+    max_upload_bytes: Bytes = 32 * GIB
     """Larger bodies are refused."""
-    disk_reserve_bytes: int = 1 * GIB
+    disk_reserve_bytes: Bytes = 1 * GIB
     """An upload, or a zip to unpack, that would leave less free space than this is refused."""
-    keep_uploads_s: float = 24 * 3600.0
+    keep_uploads_s: Pause = 24 * 3600.0
     """Uploaded slides are deleted this long after their last job ended."""
 
-    keep_features_bytes: int = 8 * GIB
+    keep_features_bytes: Bytes = 8 * GIB
     """Features of slides are kept up to this size, the longest unused going first, so that another
     head on a known slide reads no pixel; 0: none are kept."""
 
-    encoder_threads: int = 0
+    encoder_threads: Count = 0
     """Callers of the encoder, one thread each; 0: as many as there are cores."""
-    encoder_batch: int = 0
+    encoder_batch: Count = 0
     """Tiles per call; 0: 4 for models in the worker, since small batches stay in a CPU's caches,
     and 16 for a Triton server, which cuts them itself."""
     triton_url: str = ""
@@ -76,39 +94,71 @@ class Settings(BaseSettings):
     triton_transport: Transport = "auto"
     """How tensors travel: `shm` (shared memory, on one machine), `grpc`, or `auto`: shared memory
     where it works."""
-    triton_in_flight: int = 0
+    triton_in_flight: Count = 0
     """Requests that a worker keeps in flight; 0: as many as it has cores, and at least eight."""
-    triton_timeout_s: float = 30.0
+    triton_timeout_s: Seconds = 30.0
     """Longest wait for one answer; a request may be sent again."""
-    triton_patience_s: float = 60.0
+    triton_patience_s: Pause = 60.0
     """How long a request is sent again before its job waits for another attempt."""
+    inference_wait_s: Pause = 24 * 3600.0
+    """Longest wait of a job for a Triton server, from its first attempt that got no answer; then it
+    fails."""
     triton_server: str = ""
     """For `up --triton`: a `tritonserver`, or the folder that nvidia-pytriton was installed to;
     empty: one on PATH, else the one that `make triton` installs."""
-    reader_memory_bytes: int = 4 * GIB
+    reader_memory_bytes: Bytes = 4 * GIB
     """Address space of a reader process."""
-    reader_cpu_s: int = 3600
+    reader_cpu_s: Annotated[int, Field(ge=1, le=int(LONGEST_S))] = 3600
     """Its CPU time for one slide."""
-    reader_timeout_s: float = 120.0
+    reader_timeout_s: Seconds = 120.0
     """Longest silence of a reader process."""
 
-    lease_s: float = 30.0
+    lease_s: Seconds = 30.0
     """A job whose worker is silent this long is given to another."""
-    heartbeat_s: float = 10.0
+    heartbeat_s: Seconds = 10.0
     """How often a worker says that it lives."""
-    sweep_s: float = 5.0
+    sweep_s: Seconds = 5.0
     """How often API and workers look for jobs that wait unheard, and for lost workers."""
-    max_attempts: int = 3
+    max_attempts: Annotated[int, Field(ge=1, le=1000)] = 3
     """Times a job may lose its worker before it is abandoned."""
-    retry_pause_s: float = 10.0
+    retry_pause_s: Pause = 10.0
     """Before another attempt after an error that may pass, and longer after each; a job that lost
     a worker goes on at once, and only then with pauses."""
-    drain_s: float = 600.0
+    drain_s: Pause = 600.0
     """How long a stop waits for the job at hand."""
-    job_limit_s: float = 4 * 3600.0
+    job_limit_s: Seconds = 4 * 3600.0
     """A worker's process that is at one job this long is killed, which costs an attempt."""
-    upload_idle_s: float = 60.0
+    upload_idle_s: Seconds = 60.0
     """Longest silence within an upload."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _told(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
+        """Raises RequestInvalid, which names what is wrong."""
+        try:
+            return handler(given)
+        except ValidationError as error:
+            raise RequestInvalid(
+                "; ".join(map(_complaint, error.errors())),
+                hint="Correct the environment variable; docs/operations.md has every setting.",
+            ) from error
+
+    @field_validator("allowed_roots", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        try:
+            return json.loads(given)
+        except json.JSONDecodeError as error:
+            raise ValueError('should be a JSON list, such as ["/slides"]') from error
+
+    @field_validator("heartbeat_s")
+    @classmethod
+    def _within_lease(cls, given: float, others: ValidationInfo) -> float:
+        if given >= others.data.get("lease_s", inf):
+            raise ValueError("should be less than DEEPSMILE_LEASE_S")
+        return given
 
     @property
     def database(self) -> str:
@@ -181,3 +231,18 @@ class Settings(BaseSettings):
             reserve_bytes=self.disk_reserve_bytes,
         )
         return Reader(limits, self.batch)
+
+
+def settings_or_exit() -> Settings:
+    """The settings of a program that starts now; it ends with a line that says what is wrong."""
+    try:
+        return Settings()
+    except RequestInvalid as error:
+        raise SystemExit(f"{error.code}: {error.detail}\n{error.hint}") from error
+
+
+def _complaint(error: ErrorDetails) -> str:
+    """What was given and what is allowed; URLs stay untold, since they may hold a password."""
+    name = str(error["loc"][0])
+    given = "" if name.endswith("_url") else f"={error['input']}"
+    return f"DEEPSMILE_{name.upper()}{given}: {error['msg'].removeprefix('Value error, ')}"

@@ -22,7 +22,7 @@ from deepsmile.loopback import HOST, is_answering
 from deepsmile.settings import Settings
 from deepsmile.triton.connection import tritonclient_grpc
 from deepsmile.triton.install import find_triton
-from deepsmile.triton.server import STOP_S, Ports
+from deepsmile.triton.server import START_S, STOP_S, Ports
 
 PERSISTENT = {"appendonly": "yes", "appendfsync": "always"}
 """Without these the embedded broker forgets every message when it stops."""
@@ -83,20 +83,30 @@ class Stack:
         """Return when the service takes jobs, or `stop` is set.
 
         Raises:
-            ServiceUnreachable: it does not within `timeout_s`, or a part of it ended.
+            ServiceUnreachable: the API does not within `timeout_s`, or Triton within `START_S`;
+                or one of them ended.
         """
-        deadline = time.monotonic() + timeout_s
-        while not self._is_ready() and not (stop and stop.is_set()):
-            if self._processes["api"].poll() is not None:
-                raise ServiceUnreachable(
-                    f"the API did not start on {self.url}",
-                    hint="Choose another port with --port, or read the log above.",
-                )
-            if self._triton is not None and self._processes["triton"].poll() is not None:
-                raise ServiceUnreachable("Triton did not start", hint="Read the log above.")
-            if time.monotonic() > deadline:
-                raise ServiceUnreachable(f"not ready after {timeout_s:g} s")
+        limits_s = {f"{self.url}/readyz": timeout_s}
+        if self._triton is not None:
+            limits_s[self._triton.health_url] = START_S
+        since = time.monotonic()
+        while not (stop and stop.is_set()):
+            waiting = [limit_s for url, limit_s in limits_s.items() if not is_answering(url)]
+            if not waiting:
+                return
+            self._check_alive()
+            if time.monotonic() - since > min(waiting):
+                raise ServiceUnreachable(f"not ready after {min(waiting):g} s")
             time.sleep(POLL_S)
+
+    def _check_alive(self) -> None:
+        if self._processes["api"].poll() is not None:
+            raise ServiceUnreachable(
+                f"the API did not start on {self.url}",
+                hint="Choose another port with --port, or read the log above.",
+            )
+        if self._triton is not None and self._processes["triton"].poll() is not None:
+            raise ServiceUnreachable("Triton did not start", hint="Read the log above.")
 
     def supervise(self, stop: Event) -> None:
         """Start again what dies, until `stop` is set."""
@@ -141,10 +151,6 @@ class Stack:
         except subprocess.TimeoutExpired:
             process.kill()  # its job goes to the next worker when the lease ends
             process.wait()
-
-    def _is_ready(self) -> bool:
-        urls = [f"{self.url}/readyz"] + ([self._triton.health_url] if self._triton else [])
-        return all(map(is_answering, urls))
 
 
 def embedded_broker(socket: Path) -> ValkeyServer:

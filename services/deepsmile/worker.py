@@ -22,7 +22,7 @@ from deepsmile.doorbell import TASK, Doorbell, make_celery
 from deepsmile.errors import StoreUnavailable
 from deepsmile.logs import set_up_logs
 from deepsmile.scorer import BundleScorer, MakeScorer, Scorer
-from deepsmile.settings import Settings
+from deepsmile.settings import Settings, settings_or_exit
 from deepsmile.store.claims import forfeit, hand_back
 from deepsmile.store.database import Database
 from deepsmile.sweeper import Sweeper
@@ -129,7 +129,7 @@ def _sweeping(sweeper: Sweeper, watch: Watch, every_s: float) -> type[bootsteps.
 
 def main() -> None:
     """Entry of `python -m deepsmile.worker`."""
-    raise SystemExit(run_worker(Settings()))
+    raise SystemExit(run_worker(settings_or_exit()))
 
 
 if __name__ == "__main__":

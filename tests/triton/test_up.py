@@ -1,19 +1,24 @@
 """`deepsmile up --triton`: the whole service with a server that it starts and watches over."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 
 import psutil
 import pytest
 
 from deepsmile.client import Client
+from deepsmile.loopback import is_answering
 from deepsmile.report import Report, differences
+from deepsmile.settings import Settings
+from deepsmile.stack import Stack
 from deepsmile.triton.config import INSTANCES
 from deepsmile.triton.install import Installation
 from deepsmile.triton.server import PREFIX
 from tests.e2e.test_up import Up, is_alive
-from tests.service import wait_until
+from tests.service import free_port, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -84,3 +89,45 @@ def test_without_a_server_it_is_told_at_once_and_nothing_starts(
     assert refused.process.wait(30) == 1
     assert "backend_missing" in refused.log.read_text()
     assert "make triton" in refused.log.read_text()
+
+
+LATE = """#!{python}
+import http.server, pathlib, sys, time
+if "--help" in sys.argv:
+    sys.exit()
+(port,) = (int(a.partition("=")[2]) for a in sys.argv if a.startswith("--http-port="))
+while not pathlib.Path("{go}").exists():
+    time.sleep(0.05)
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+http.server.HTTPServer(("127.0.0.1", port), Ready).serve_forever()
+"""
+
+
+def test_a_server_that_builds_its_engines_first_has_time_of_its_own(
+    tmp_path: Path, repository: Path
+) -> None:
+    """Longer than the API; it answers once the file is there."""
+    program, go = tmp_path / "triton" / "bin" / "tritonserver", tmp_path / "go"
+    program.parent.mkdir(parents=True)
+    (tmp_path / "triton" / "backends" / "onnxruntime").mkdir(parents=True)
+    program.write_text(LATE.format(python=sys.executable, go=go))
+    program.chmod(0o755)
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        model_repository=repository,
+        default_bundle="tiny",
+        port=free_port(),
+        triton_server=str(program),
+    )
+    with (tmp_path / "log").open("wb") as log, Stack(settings, log, with_triton=True) as stack:
+        wait_until(lambda: is_answering(f"{stack.url}/readyz"))
+        late = Timer(1.0, go.touch)
+        late.start()
+        stack.wait_ready(0.3)
+        assert go.exists()
+        late.join()

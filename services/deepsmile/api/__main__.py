@@ -1,7 +1,7 @@
 """Entry of `python -m deepsmile.api`: serve until SIGTERM."""
 
 from deepsmile.api.serve import serve
-from deepsmile.settings import Settings
+from deepsmile.settings import settings_or_exit
 
 if __name__ == "__main__":
-    serve(Settings())
+    serve(settings_or_exit())

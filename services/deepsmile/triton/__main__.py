@@ -11,18 +11,16 @@ from deepsmile.errors import BackendMissing, InferenceUnavailable
 from deepsmile.logs import set_up_logs
 from deepsmile.triton.install import find_triton
 from deepsmile.triton.pulse import silent_models
-from deepsmile.triton.server import Ports, TritonServer
+from deepsmile.triton.server import START_S, Ports, TritonServer
 
 logger = logging.getLogger("deepsmile.triton")
 
-START_S = 600.0
-"""TensorRT builds its engines in minutes."""
 PULSE_S = 2.0
 ANSWER_S = 60.0
 
 
 def main() -> None:
-    """Serve until SIGTERM; exit code 1 when the server is dead, or a model of it is."""
+    """Serve until SIGTERM; exit code 1 when the server is dead, or a model of ours is."""
     arguments = _arguments()
     set_up_logs()
     for number in (signal.SIGTERM, signal.SIGINT):

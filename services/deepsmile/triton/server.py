@@ -16,6 +16,8 @@ from deepsmile.triton.install import Installation
 from deepsmile.triton.shared import FOLDER
 
 POLL_S = 0.05
+START_S = 600.0
+"""Until it answers; TensorRT builds its engines in minutes."""
 STOP_S = 30.0
 RELOAD_S = 2
 """How often it looks for new versions of models; the old ones answer until the new ones do."""
