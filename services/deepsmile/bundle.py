@@ -127,6 +127,12 @@ def load_superseded(repository: Path, name: str, digest: str) -> Bundle:
     )
 
 
+def superseded_bundles(repository: Path) -> list[Bundle]:
+    """All that were replaced and whose files stay; nobody has looked at their models."""
+    paths = sorted(repository.glob(f"*{SUPERSEDED}*{SUFFIX}"))
+    return [Bundle(repository, _parse(path)) for path in paths]
+
+
 def write_bundle(repository: Path, content: dict[str, Any]) -> Bundle:
     """Seal `content` (a `BundleFile` without its digest), write it, and load it back.
 

@@ -27,19 +27,34 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_slide_calibrates_or_judges_and_counts_once(slides: Path) -> None:
     """One in four calibrates; the same slide given twice is one."""
-    calibrating, judges = split_slides([slides, slides / "0.svs"], calibrate=True)
+    calibrating, judges = split_slides([slides, slides / "0.svs"], calibrate=True, judges=4)
     assert (len(calibrating), len(judges)) == (1, 4)
     assert {one.sha256 for one in calibrating}.isdisjoint(one.sha256 for one in judges)
-    assert [len(part) for part in split_slides([slides], calibrate=False)] == [0, 5]
+    assert [len(part) for part in split_slides([slides], calibrate=False, judges=5)] == [0, 5]
 
 
-def test_one_slide_is_too_few(slides: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestInvalid, match="slides: 1 found"):
-        split_slides([slides / "0.svs", slides / "0.svs"], calibrate=True)
-    with pytest.raises(RequestInvalid, match="slides: 0 found"):
-        split_slides([tmp_path], calibrate=False)
+@pytest.mark.parametrize(
+    ("calibrate", "judges", "needed"),
+    [(False, 6, 6), (True, 1, 2), (True, 5, 6), (True, 6, 7), (True, 12, 15)],
+)
+def test_it_says_how_many_slides_are_needed(
+    tmp_path: Path, calibrate: bool, judges: int, needed: int
+) -> None:
+    """Exactly so many are enough."""
+    for number in range(needed):
+        (tmp_path / f"{number}.svs").write_bytes(b"slide" * (number + 1))
+    _, found = split_slides([tmp_path], calibrate=calibrate, judges=judges)
+    assert len(found) >= judges
+    (tmp_path / "0.svs").unlink()
+    with pytest.raises(RequestInvalid, match=f"{needed - 1} different ones.*, {needed} are needed"):
+        split_slides([tmp_path], calibrate=calibrate, judges=judges)
+
+
+def test_no_slide_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(RequestInvalid, match="slides: 0 different ones found"):
+        split_slides([tmp_path], calibrate=False, judges=1)
     with pytest.raises(SlideNotFound, match="nowhere"):
-        split_slides([tmp_path / "nowhere"], calibrate=False)
+        split_slides([tmp_path / "nowhere"], calibrate=False, judges=1)
 
 
 def test_a_folder_is_one_dicom_slide_or_holds_slides(tmp_path: Path) -> None:

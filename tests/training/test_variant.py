@@ -1,8 +1,11 @@
 """Variants of a bundle: accepted within bounds and scored like their parent, or not written."""
 
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -18,8 +21,9 @@ from deepsmile.errors import (
 from deepsmile.pipeline import SlideSource, extract, score_bag
 from deepsmile.precision import CPU_FACTS, Bounds, Kind, precision_of, saturates
 from deepsmile.reading import Reader
+from deepsmile.triton.config import Target, write_configs
 from deepsmile_training.cli.main import commands
-from deepsmile_training.variants.gate import BOUNDS
+from deepsmile_training.variants.gate import BOUNDS, FEWEST, Evidence
 from deepsmile_training.variants.make import Outcome, Wish, make_variant
 from deepsmile_training.variants.selection import split_slides
 from tests.convolving import conv_bundle
@@ -28,6 +32,8 @@ from tests.making import make_bundle, tissue_image, write_svs
 pytestmark = pytest.mark.slow
 
 SLIDES, TILES = 5, 8
+FEW = Evidence(slides=SLIDES - 1, tiles=TILES * (SLIDES - 1))
+"""Enough to see how it works."""
 HAS_GPU = CUDA in execution_providers()
 KINDS = list(Kind) if HAS_GPU else [Kind.INT8]
 
@@ -42,14 +48,24 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of slides that are just enough to judge an encoder by."""
+    folder, image = tmp_path_factory.mktemp("many"), tissue_image(1900, 1650, tissue=0.95)
+    for number in range(15):
+        write_svs(folder / f"{number}.svs", np.roll(image, 8 * number, axis=1), mpp="1.0")
+    return folder
+
+
+@pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return conv_bundle(tmp_path_factory.mktemp("parent"))
 
 
 def make(
-    parent: Bundle, kind: Kind, slides: Path, out: Path, reader: Reader, bounds: Bounds = BOUNDS
+    parent: Bundle, kind: Kind, slides: Path, out: Path, reader: Reader, **changes: Any
 ) -> Outcome:
-    wish = Wish(parent, kind, [slides], out, threads=1, command="as a test", bounds=bounds)
+    changes = {"fewest": FEW, **changes}
+    wish = Wish(parent, kind, [slides], out, threads=1, command="as a test", **changes)
     return make_variant(wish, reader, lambda what, total: lambda: None)
 
 
@@ -91,7 +107,7 @@ def test_a_variant_scores_like_its_parent(
     record = precision_of(variants[kind])
     assert record is not None
     moves = []
-    judges = split_slides([slides], calibrate=kind is Kind.INT8)[1]
+    judges = split_slides([slides], calibrate=kind is Kind.INT8, judges=FEW.slides)[1]
     for judge in judges:
         scores = []
         for bundle in (parent, variants[kind]):
@@ -185,14 +201,14 @@ def test_full_weights_are_tried_where_seven_bits_are_refused(
     """Bounds between what the two ways reach; the one refused stays on record."""
     parent = conv_bundle(tmp_path, loud=2)
     out_of_reach = Bounds(cosine_mean=1.1, cosine_min=0, score=1)
-    attempts = make(parent, Kind.INT8, slides, tmp_path, reader, out_of_reach).attempts
+    attempts = make(parent, Kind.INT8, slides, tmp_path, reader, bounds=out_of_reach).attempts
     seven, eight, spared = attempts
     assert (seven.how, eight.how) == ("7-bit weights", "8-bit weights")
     assert spared.how == "8-bit weights, first layer in fp32"
     assert seven.shift.cosine_mean < eight.shift.cosine_mean
     between = (seven.shift.cosine_mean + eight.shift.cosine_mean) / 2
     bounds = Bounds(cosine_mean=between, cosine_min=0, score=1)
-    made = make(parent, Kind.INT8, slides, tmp_path, reader, bounds).bundle
+    made = make(parent, Kind.INT8, slides, tmp_path, reader, bounds=bounds).bundle
     assert made is not None
     record = precision_of(made)
     assert record is not None
@@ -200,6 +216,32 @@ def test_full_weights_are_tried_where_seven_bits_are_refused(
     assert record.needs_vnni is not saturates(CPU_FACTS.read_text())
     assert ("Use it only on CPUs with VNNI" in made.card()) is record.needs_vnni
     assert f"Refused before: 7-bit weights; {seven.shift}." in made.card()
+
+
+def test_a_server_is_told_of_an_accepted_variant(
+    parent: Bundle, slides: Path, reader: Reader, tmp_path: Path
+) -> None:
+    """Each model has its configuration, for the target that the repository had."""
+    root = Path(shutil.copytree(parent.root, tmp_path / "repository"))
+    write_configs(root, Target.CPU)
+    made = make(load_bundle(root, "tiny"), Kind.INT8, slides, root, reader).bundle
+    assert made is not None
+    configs = {path.parent.name: path.read_text() for path in root.glob("*/config.pbtxt")}
+    assert sorted(configs) == ["tiny_encoder", "tiny_encoder_int8", "tiny_head"]
+    assert all("--target cpu`" in text for text in configs.values())
+    assert made.contract.features.encoder.sha256 in configs["tiny_encoder_int8"]
+
+
+def test_too_few_slides_or_tiles_are_no_evidence(
+    parent: Bundle, slides: Path, reader: Reader, tmp_path: Path
+) -> None:
+    with pytest.raises(RequestInvalid, match="5 different ones found, 15 are needed") as raised:
+        make(parent, Kind.INT8, slides, tmp_path, reader, fewest=FEWEST)
+    assert raised.value.hint == "Give more: 12 must judge, and 3 calibrate."
+    more = Evidence(FEW.slides, FEW.tiles + 1)
+    with pytest.raises(RequestInvalid, match="have 32 of tissue, 33 are needed"):
+        make(parent, Kind.INT8, slides, tmp_path, reader, fewest=more)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(not HAS_GPU, reason="fp16 is judged on a GPU")
@@ -242,7 +284,7 @@ def test_a_slide_that_cannot_be_read_is_named(
     (tmp_path / "notes.txt").write_text("no slide")
     (tmp_path / "0.svs").symlink_to(slides / "0.svs")
     with pytest.raises(SlideUnsupported, match=r"^notes\.txt: "):
-        make(parent, Kind.INT8, tmp_path, tmp_path / "out", reader)
+        make(parent, Kind.INT8, tmp_path, tmp_path / "out", reader, fewest=Evidence(1, 1))
     assert not (tmp_path / "out").exists()
 
 
@@ -260,23 +302,31 @@ def run(parent: Bundle, slides: Path, out: Path) -> tuple[int, str]:
 
 
 def test_the_command_prints_the_figures_and_writes_the_bundle(
-    parent: Bundle, slides: Path, tmp_path: Path
+    parent: Bundle, many: Path, tmp_path: Path
 ) -> None:
-    code, output = run(parent, slides, tmp_path)
+    """And what they were held to."""
+    code, output = run(parent, many, tmp_path)
     made = load_bundle(tmp_path, "tiny-int8")
     record = precision_of(made)
     assert record is not None
     assert code == 0
-    assert f"int8, 7-bit weights: {record.shift}" in output
+    assert (
+        "bounds: no score may move by more than 0.005, cosine of features at least 0.999 on"
+        " average and 0.99 for every tile\n"
+        f"int8, 7-bit weights: {record.shift}\n"
+    ) in output
+    assert record.shift.slides == FEWEST.slides
+    assert record.shift.tiles >= FEWEST.tiles
     assert f"bundle tiny-int8 {made.digest}" in output
-    assert str(slides) not in str(made.file.provenance)
+    assert str(many) not in str(made.file.provenance)
 
 
-def test_the_command_refuses_with_a_code_of_its_own(slides: Path, tmp_path: Path) -> None:
+def test_the_command_refuses_with_a_code_of_its_own(many: Path, tmp_path: Path) -> None:
     parent = conv_bundle(tmp_path / "repository", loud=3e3)
-    code, output = run(parent, slides, tmp_path / "out")
+    code, output = run(parent, many, tmp_path / "out")
     assert code == 3
-    assert "int8, 7-bit weights: on 4 slides (32 tiles) no score moved by more than" in output
+    assert "bounds: no score may move by more than 0.005" in output
+    assert re.search(r"int8, 7-bit weights: on 12 slides \(\d+ tiles\) no score moved by", output)
     assert "precision_refused: mean cosine 0." in output
     assert "Nothing was written; tiny stays as it is." in output
     assert not list((tmp_path / "out").glob("*.bundle.json"))

@@ -8,9 +8,9 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from deepsmile.bundle import Bundle, load_bundle, write_bundle
+from deepsmile.bundle import Bundle, load_bundle, write_bundle, write_sealed
 from deepsmile.digest import digest_of_file
-from deepsmile.errors import BundleMismatch
+from deepsmile.errors import BundleCorrupt, BundleMismatch
 from deepsmile.settings import shipped_repository
 from deepsmile.triton.config import CONFIG_FILE, MAX_BATCH, Target, write_configs
 from tests.making import make_bundle
@@ -117,6 +117,90 @@ def test_nothing_but_configurations_is_written_and_the_same_again(repository: Pa
     assert {path: after[path] for path in before} == before
     write_configs(repository, Target.TENSORRT)
     assert content() == after
+
+
+def first_line(repository: Path, model: str) -> str:
+    return (repository / model / CONFIG_FILE).read_text().splitlines()[0]
+
+
+def publish_under_another_name(repository: Path) -> None:
+    """Version 2 of "tiny", whose encoder is called "next_encoder"."""
+    content = json.loads((repository / "tiny.bundle.json").read_text())
+    del content["digest"]
+    shutil.copytree(repository / "tiny_encoder/1", repository / "next_encoder/1")
+    digest = content["files"].pop("tiny_encoder/1/model.onnx")
+    content["files"]["next_encoder/1/model.onnx"] = digest
+    write_bundle(repository, {**content, "version": "2"})
+
+
+def write_encoder_file(repository: Path) -> Path:
+    """ "tiny.encoder.json" of the tiny encoder; only what a server needs to know of it."""
+    features = load_bundle(repository, "tiny").contract.features
+    content = {
+        "model": "tiny_encoder/1/model.onnx",
+        "features": features.model_dump(mode="json"),
+    }
+    write_sealed(repository / "tiny.encoder.json", content)
+    return repository / "tiny.encoder.json"
+
+
+def test_superseded_bundles_are_configured_while_their_models_are_there(repository: Path) -> None:
+    """Jobs accepted for them are still served."""
+    write_configs(repository, Target.TENSORRT)
+    publish_under_another_name(repository)
+    written = write_configs(repository, Target.CPU)
+    models = ["next_encoder", "tiny_encoder", "tiny_head"]
+    assert sorted(path.parent.name for path in written) == models
+    assert all("--target cpu`" in first_line(repository, model) for model in models)
+    shutil.rmtree(repository / "tiny_encoder")
+    written = write_configs(repository, Target.GPU)
+    assert sorted(path.parent.name for path in written) == ["next_encoder", "tiny_head"]
+    assert not (repository / "tiny_encoder").exists()
+
+
+def test_an_encoder_without_heads_is_configured(repository: Path) -> None:
+    """As it would be for a bundle."""
+    (for_bundle, _) = write_configs(repository, Target.CPU)
+    expected = for_bundle.read_text()
+    write_encoder_file(repository)
+    (repository / "tiny.bundle.json").unlink()
+    for_bundle.unlink()
+    assert write_configs(repository, Target.CPU) == [for_bundle]
+    assert for_bundle.read_text() == expected
+
+
+def test_an_encoder_file_that_changed_is_refused(repository: Path) -> None:
+    path = write_encoder_file(repository)
+    path.write_text(path.read_text().replace("tiny_encoder/1", "tiny_encoder/2"))
+    with pytest.raises(BundleCorrupt, match=r"tiny\.encoder\.json"):
+        write_configs(repository)
+
+
+@pytest.mark.parametrize("target", list(Target))
+def test_a_target_once_chosen_stays(repository: Path, target: Target) -> None:
+    write_configs(repository, target)
+    publish_under_another_name(repository)
+    stranger = repository / "stranger" / CONFIG_FILE
+    stranger.parent.mkdir()
+    stranger.write_text('name: "stranger"\nbackend: "python"\n')
+    assert len(write_configs(repository)) == 3
+    assert f"--target {target}`" in first_line(repository, "next_encoder")
+    assert stranger.read_text().startswith('name: "stranger"')
+
+
+def test_it_is_a_gpu_at_first(repository: Path) -> None:
+    write_configs(repository)
+    assert "--target gpu`" in first_line(repository, "tiny_encoder")
+    assert write_configs(repository / "tiny_head") == []
+
+
+def test_a_configuration_that_is_right_is_left_alone(repository: Path) -> None:
+    """Servers load a model again whose files are written again."""
+    written = write_configs(repository, Target.CPU)
+    before = {path: path.stat().st_ino for path in written}
+    publish_under_another_name(repository)
+    assert set(write_configs(repository, Target.CPU)) > set(written)
+    assert {path: path.stat().st_ino for path in written} == before
 
 
 def test_two_bundles_share_an_encoder_of_one_shape_only(repository: Path) -> None:

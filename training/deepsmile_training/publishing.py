@@ -10,6 +10,7 @@ from deepsmile.bundle import Bundle, write_bundle
 from deepsmile.contract import Contract
 from deepsmile.digest import digest_of_file
 from deepsmile.disk import replacing, write_file
+from deepsmile.triton.config import write_configs
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,18 @@ def seal(
 
 
 def publish(candidate: Bundle, out: Path, card: str, provenance: dict[str, Any]) -> Bundle:
-    """Copy a candidate's models to the repository `out` and seal them there, now with a card."""
+    """Copy a candidate's models to the repository `out` and seal them there, now with a card.
+
+    A server that serves `out` is told of them.
+    """
     file = candidate.file
     models = [Path(place) for place in file.files if place != file.card]
     for place in models:
         copy_file(candidate.root / place, out / place)
     title = Title(file.name, file.version, file.notice)
-    return seal(out, title, candidate.contract, models, card=card, provenance=provenance)
+    bundle = seal(out, title, candidate.contract, models, card=card, provenance=provenance)
+    write_configs(out)
+    return bundle
 
 
 def copy_file(source: Path, target: Path) -> None:

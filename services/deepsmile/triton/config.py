@@ -1,14 +1,24 @@
 """Config: the `config.pbtxt` of every model, complete, so that a server need guess nothing."""
 
+import re
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
+from statistics import mode
 from string import Template
 
-from deepsmile.bundle import bundle_names, load_bundle
+from deepsmile.bundle import bundle_names, load_bundle, superseded_bundles
 from deepsmile.digest import digest_of_file
 from deepsmile.disk import write_file
 from deepsmile.errors import BundleMismatch
-from deepsmile.triton.models import MODEL_FILE, Model, Tensor, models_of
+from deepsmile.triton.models import (
+    ENCODER_SUFFIX,
+    MODEL_FILE,
+    Model,
+    Tensor,
+    headless_encoder,
+    models_of,
+)
 
 CONFIG_FILE = "config.pbtxt"
 MAX_BATCH = 64
@@ -30,6 +40,7 @@ class Target(StrEnum):
     TENSORRT = "tensorrt"
 
 
+HEADER = re.compile(rf"# Written by `deepsmile export --target ({'|'.join(Target)})`")
 TEMPLATE = Template("""\
 # Written by `deepsmile export --target $target`; export again rather than edit.
 name: "$name"
@@ -72,16 +83,21 @@ def digest_parameter(version: str) -> str:
     return f"deepsmile.sha256.{version}"
 
 
-def write_configs(repository: Path, target: Target) -> list[Path]:
-    """Write the configuration of every model that a bundle of the repository names.
+def write_configs(repository: Path, target: Target | None = None) -> list[Path]:
+    """Write the configuration of every model that the repository names, and tell where they are.
+
+    Bundles name models, superseded ones too while they are there, and so do encoders without
+    heads. Without a target it stays what it is, and is a GPU at first.
 
     Raises:
         BundleError: a bundle cannot be used, or two want one model in different shapes.
     """
-    bundles = [load_bundle(repository, name) for name in bundle_names(repository)]
+    target = target or _target_now(repository)
     texts: dict[str, str] = {}
-    for model in (model for bundle in bundles for model in models_of(bundle)):
+    for model in _named(repository):
         digests = _digests(repository / model.name)
+        if digests.get(model.version) != model.sha256:  # it was removed since
+            continue
         text = config_text(model, digests, target)
         if texts.setdefault(model.name, text) != text:
             raise BundleMismatch(
@@ -90,8 +106,24 @@ def write_configs(repository: Path, target: Target) -> list[Path]:
             )
     written = {repository / name / CONFIG_FILE: text for name, text in texts.items()}
     for path, text in written.items():
-        write_file(path, text)
+        if not path.exists() or path.read_text() != text:  # servers load again what is written
+            write_file(path, text)
     return list(written)
+
+
+def _named(repository: Path) -> Iterator[Model]:
+    for name in bundle_names(repository):
+        yield from models_of(load_bundle(repository, name))
+    for bundle in superseded_bundles(repository):
+        yield from models_of(bundle)
+    yield from map(headless_encoder, sorted(repository.glob(f"*{ENCODER_SUFFIX}")))
+
+
+def _target_now(repository: Path) -> Target:
+    """What most configurations of ours were written for."""
+    texts = (path.read_text() for path in sorted(repository.glob(f"*/{CONFIG_FILE}")))
+    found = [Target(match[1]) for match in map(HEADER.match, texts) if match]
+    return mode(found) if found else Target.GPU
 
 
 def config_text(model: Model, digests: dict[str, str], target: Target) -> str:

@@ -1,13 +1,15 @@
 """Models: those of a bundle as Triton knows them: name, version, what goes in and comes out."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
-from deepsmile.bundle import Bundle
-from deepsmile.contract import Head
+from deepsmile.bundle import Bundle, read_sealed
+from deepsmile.contract import FeatureContract, Head
 from deepsmile.errors import BundleMismatch
 
 MODEL_FILE = "model.onnx"
+ENCODER_SUFFIX = ".encoder.json"
+"""Of an encoder's file, which training writes before there are heads."""
 NUMPY_TYPES = {"UINT8": "uint8", "FP32": "float32"}
 
 
@@ -44,10 +46,27 @@ class Model:
 
 def encoder_model(bundle: Bundle) -> Model:
     """Tiles (B, size, size, 3) -> features (B, D)."""
-    contract = bundle.contract.features
+    return _encoder(bundle.encoder_path.relative_to(bundle.root), bundle.contract.features)
+
+
+def headless_encoder(path: Path) -> Model:
+    """The model of a `NAME.encoder.json`.
+
+    Raises:
+        BundleCorrupt: a byte of that file changed, or it is none of ours.
+    """
+    return read_sealed(
+        path,
+        lambda content, _: _encoder(
+            PurePosixPath(content["model"]), FeatureContract.model_validate(content["features"])
+        ),
+    )
+
+
+def _encoder(place: PurePath, contract: FeatureContract) -> Model:
     size_px = contract.tile.size_px
     return Model(
-        *_place(bundle, bundle.encoder_path),
+        *_name_and_version(place),
         sha256=contract.encoder.sha256,
         input=Tensor("tiles", "UINT8", (size_px, size_px, 3)),
         outputs=(Tensor("features", "FP32", (contract.encoder.feature_dim,)),),
@@ -59,7 +78,7 @@ def head_model(bundle: Bundle, head: Head) -> Model:
     """Features (N, D) -> logits (M, 2), attention (M, N)."""
     feature_dim = bundle.contract.features.encoder.feature_dim
     return Model(
-        *_place(bundle, bundle.head_path(head)),
+        *_name_and_version(bundle.head_path(head).relative_to(bundle.root)),
         sha256=head.sha256,
         input=Tensor("features", "FP32", (-1, feature_dim)),
         outputs=(
@@ -78,9 +97,9 @@ def models_of(bundle: Bundle) -> tuple[Model, ...]:
     )
 
 
-def _place(bundle: Bundle, path: Path) -> tuple[str, str]:
-    """Name and version, from where the file lies."""
-    parts = path.relative_to(bundle.root).parts
+def _name_and_version(place: PurePath) -> tuple[str, str]:
+    """From where the file lies in its repository."""
+    parts = place.parts
     if len(parts) != 3 or not parts[1].isdecimal() or parts[2] != MODEL_FILE:
         raise BundleMismatch(
             f"{'/'.join(parts)} does not lie where Triton looks",

@@ -33,6 +33,7 @@ def precision(
     wish = Wish(parent, kind, slides, out or settings.model_repository, threads, command)
     with closing(settings.reader) as reader, stages() as stage:
         outcome = make_variant(wish, reader, stage)
+    typer.echo(f"bounds: {wish.bounds}")
     for attempt in outcome.attempts:
         typer.echo(f"{kind}, {attempt.how}: {attempt.shift}")
     if outcome.bundle is None:

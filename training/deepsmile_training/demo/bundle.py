@@ -12,7 +12,6 @@ from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bag import FeatureBag
 from deepsmile.bundle import Bundle
 from deepsmile.contract import Contract, Head
-from deepsmile.triton.config import Target, write_configs
 from deepsmile.triton.models import MODEL_FILE
 from deepsmile_training.bundling.places import NOVELTY_FILE
 from deepsmile_training.demo.card import render_card
@@ -59,9 +58,7 @@ def make_demo_bundle(plan: DemoPlan, command: str, out: Path, shop: Workshop) ->
     )
     provenance["test"] = _figures(plan, candidate, specs, bags, split)
     card = render_card(contract, provenance, candidate.file.notice)
-    bundle = publish(candidate, out, card, provenance)
-    write_configs(out, Target.GPU)
-    return bundle
+    return publish(candidate, out, card, provenance)
 
 
 def _place(model: str) -> Path:

@@ -26,6 +26,19 @@ LOST = HeadShift(raw=1.0, calibrated=1.0, labels_changed=1)
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on at least."""
+
+    slides: int
+    tiles: int
+
+
+FEWEST = Evidence(slides=12, tiles=300)
+"""A variant that moves a quarter of all slides too far passes 12 of them 3 times in 100, and tiles
+that are one in a hundred are among 300 of them 95 times in 100."""
+
+
+@dataclass(frozen=True)
 class Served:
     """A bundle with its models loaded, and the bags it has made: a parent is asked for each way."""
 

@@ -40,7 +40,7 @@ from deepsmile_training.variants.bundle import (
     seal_variant,
 )
 from deepsmile_training.variants.card import render_variant_card
-from deepsmile_training.variants.gate import BOUNDS, Served, measure
+from deepsmile_training.variants.gate import BOUNDS, FEWEST, Evidence, Served, measure
 from deepsmile_training.variants.precision import SPARED_BITS, WEIGHT_BITS, write_fp16, write_int8
 from deepsmile_training.variants.selection import calibration_tiles, split_slides
 
@@ -60,6 +60,7 @@ class Wish:
     threads: int
     command: str
     bounds: Bounds = BOUNDS
+    fewest: Evidence = FEWEST
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def make_variant(wish: Wish, reader: Reader, stage: Stage) -> Outcome:
     """Make it, measure it, and write its bundle if it stays within bounds; otherwise nothing.
 
     Raises:
-        RequestInvalid: the parent is a variant itself, slides are too few, or files in the way.
+        RequestInvalid: the parent is a variant itself, slides or their tiles are too few, or
+            files in the way.
         BackendMissing: fp16 without a GPU.
         SlideError, Abstention: naming the slide.
     """
@@ -112,6 +114,7 @@ def make_variant(wish: Wish, reader: Reader, stage: Stage) -> Outcome:
             variant = _candidate(wish, way, Path(folder))
             told = stage(way.how, len(material.judges))
             shift = measure(material.judges, parent, variant, reader, told)
+            _check_tiles(shift.tiles, wish.fewest.tiles)
             attempts.append(Attempt(how=way.how, shift=shift))
             complaint = "; ".join(shift.excesses(wish.bounds))
             if not complaint:
@@ -121,16 +124,24 @@ def make_variant(wish: Wish, reader: Reader, stage: Stage) -> Outcome:
     return Outcome(tuple(attempts), complaint, None)
 
 
+def _check_tiles(found: int, needed: int) -> None:
+    if found < needed:
+        raise RequestInvalid(
+            f"tiles: the slides that judge have {found} of tissue, {needed} are needed",
+            hint="Give more slides, or larger ones.",
+        )
+
+
 def _half(wish: Wish) -> Material:
     if CUDA not in execution_providers():
         hint = "Make it where it will be used, with deepsmile[gpu]."
         raise BackendMissing(NO_JUDGE, hint=hint)
-    _, judges = split_slides(wish.slides, calibrate=False)
+    _, judges = split_slides(wish.slides, calibrate=False, judges=wish.fewest.slides)
     return Material(judges, [Way("weights and activations in 16 bits", write_fp16, False)], None)
 
 
 def _bytes(wish: Wish, reader: Reader, stage: Stage) -> Material:
-    calibrating, judges = split_slides(wish.slides, calibrate=True)
+    calibrating, judges = split_slides(wish.slides, calibrate=True, judges=wish.fewest.slides)
     told = stage("calibration", len(calibrating))
     tiles = calibration_tiles(calibrating, wish.parent.contract.features, reader, told)
     sha256 = hashlib.sha256(tiles.tobytes()).hexdigest()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -26,20 +27,27 @@ CALIBRATION_TILES = 256
 
 
 def split_slides(
-    places: Sequence[Path], *, calibrate: bool
+    places: Sequence[Path], *, calibrate: bool, judges: int
 ) -> tuple[list[SlideSource], list[SlideSource]]:
     """Slides that calibrate, and slides that judge: told apart by content, whatever their names.
 
     Raises:
-        SlideNotFound: naming it. RequestInvalid: too few of them.
+        SlideNotFound: naming it. RequestInvalid: fewer than so many would judge.
     """
     known = {digest_of_slide(path): path for place in places for path in slides_in(place)}
     slides = [SlideSource(known[digest], sha256=digest) for digest in sorted(known)]
-    calibrating = max(len(slides) // CALIBRATING_SHARE, 1) if calibrate else 0
-    if len(slides) <= calibrating:
-        needed = "two different slides: one to calibrate, one to judge" if calibrate else "a slide"
-        raise RequestInvalid(f"slides: {len(slides)} found", hint=f"Give at least {needed}.")
+    calibrating = _calibrating(len(slides), calibrate)
+    if len(slides) - calibrating < judges:
+        needed = next(n for n in count(judges) if n - _calibrating(n, calibrate) >= judges)
+        raise RequestInvalid(
+            f"slides: {len(slides)} different ones found, {needed} are needed",
+            hint=f"Give more: {judges} must judge, and {needed - judges} calibrate.",
+        )
     return slides[:calibrating], slides[calibrating:]
+
+
+def _calibrating(slides: int, calibrate: bool) -> int:
+    return max(slides // CALIBRATING_SHARE, 1) if calibrate else 0
 
 
 def calibration_tiles(
