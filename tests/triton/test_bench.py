@@ -20,7 +20,9 @@ def test_the_server_is_timed(
 ) -> None:
     settings = Settings(data_dir=tmp_path, triton_url=triton.url)
     with make_backend(bundle, settings) as remote:
-        found = measure(SlideSource(slide_path), bundle, remote, reader)
+        found = measure(SlideSource(slide_path), bundle, remote, reader, rounds=2)
     assert remote.name.startswith("triton 2.51.0 over ")
-    assert found.tiles > 0
-    assert min(found.encoding_s, found.aggregating_s, found.whole_s) > 0
+    assert (found.tiles, found.callers) == (8, remote.concurrency)
+    assert 0 < found.encoding_s < found.whole.seconds
+    assert 0 < found.whole.busy_s < found.whole.seconds
+    assert (len(found.half), len(found.rates[reader.batch])) == (2, 2)

