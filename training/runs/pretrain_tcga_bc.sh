@@ -3,11 +3,12 @@
 # (section 4.1.1). SLIDES are those of the training and validation patients of one fold, never
 # its test patients. The paper needed three days on four GPUs of 24 GB. The batch is what ranks can share equally:
 # on four GPUs 948 of 950 tiles.
-# Stopped, by SIGTERM or a crash, the same command goes on from its last checkpoint.
+# Stopped, by SIGTERM or a crash, it fails, and the same command goes on from its last checkpoint.
 #
 #   GPUS=4 training/runs/pretrain_tcga_bc.sh SLIDES WORK [--set KEY=VALUE ...]
 #
-# On several nodes, start torchrun with --nnodes, --node-rank and --rdzv-endpoint as well.
+# On several nodes, start torchrun with --nnodes, --node-rank and --rdzv-endpoint as well, and share
+# WORK among them.
 set -eu
 slides=$(realpath "$1") work=$(realpath -m "$2")
 shift 2

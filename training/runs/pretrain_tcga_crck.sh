@@ -2,11 +2,12 @@
 # The paper's encoder for colorectal cancer: ResNet18, batch 128, 100 epochs
 # (section 4.1.1). SLIDES are those of the training and validation patients of one fold, never
 # its test patients. One GPU will do.
-# Stopped, by SIGTERM or a crash, the same command goes on from its last checkpoint.
+# Stopped, by SIGTERM or a crash, it fails, and the same command goes on from its last checkpoint.
 #
 #   GPUS=1 training/runs/pretrain_tcga_crck.sh SLIDES WORK [--set KEY=VALUE ...]
 #
-# On several nodes, start torchrun with --nnodes, --node-rank and --rdzv-endpoint as well.
+# On several nodes, start torchrun with --nnodes, --node-rank and --rdzv-endpoint as well, and share
+# WORK among them.
 set -eu
 slides=$(realpath "$1") work=$(realpath -m "$2")
 shift 2

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from deepsmile_training.cli.main import commands
 from deepsmile_training.encoders.tile_encoder import TileEncoder
 from deepsmile_training.pretraining.config import PretrainConfig, parse_config
 from deepsmile_training.pretraining.distributed import World
@@ -63,8 +66,34 @@ def small_trainer(run: Run) -> Trainer:
 
 def run_to_end(run: Run, stopping: Callable[[], bool] = lambda: False) -> Trainer:
     trainer = small_trainer(run)
-    train(trainer, stopping, lambda: None)
+    train(trainer, stopping, advance=lambda: None)
     return trainer
+
+
+def paint(path: Path, rng: np.random.Generator, tint: int) -> None:
+    """A tile image of noise, of one of four tints."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = rng.integers(0, 40, (224, 224, 3), np.uint8)  # (224, 224, 3)
+    cv2.imwrite(str(path), noise + np.array([200, 60 + 40 * tint, 190], np.uint8))
+
+
+def pack(images: Path, store: Path) -> Path:
+    given = ["tiles", str(images), "--images", "--out", str(store)]
+    result = CliRunner().invoke(commands, given, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return store
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kather's layout: four slides of three tiles each, of two classes."""
+    folder = tmp_path_factory.mktemp("kather")
+    rng = np.random.default_rng(0)
+    for slide in range(4):
+        for tile in range(3):
+            name = f"blk-{tile}-TCGA-AA-000{slide}-01Z-00-DX1.png"
+            paint(folder / "train" / ("MSS", "MSIMUT")[slide % 2] / name, rng, slide)
+    return pack(folder, tmp_path_factory.mktemp("packed") / "store")
 
 
 @pytest.fixture(scope="session")

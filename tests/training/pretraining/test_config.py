@@ -7,8 +7,8 @@ import torch
 
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.encoders.tile_encoder import make_encoder
-from deepsmile_training.pretraining.augmentation import HISTOLOGY, PAPER
-from deepsmile_training.pretraining.config import load_config, parse_config
+from deepsmile_training.pretraining.augmentation import GENTLE, HISTOLOGY, PAPER
+from deepsmile_training.pretraining.config import load_config, merged, parse_config
 from deepsmile_training.pretraining.presets import PRESETS
 from deepsmile_training.pretraining.projection import simclr_head
 
@@ -79,6 +79,21 @@ def test_file_wins_over_preset_and_changes_over_both(tmp_path: Path) -> None:
     assert (config.adam.beta2, config.head, config.running.workers) == (0.999, "linear2", 1)
     assert config.augmentation == HISTOLOGY
     assert load_config(path, "paper-tcga-crck").head == "mlp"
+
+
+def test_a_key_of_a_named_augmentation_leaves_its_others(tmp_path: Path) -> None:
+    """Of a preset's, of a file's, and of one that was set just before."""
+    bluer = {"augmentation": {"hue": 0.05}}
+    assert load_config(None, "smoke", bluer).augmentation == GENTLE.model_copy(update={"hue": 0.05})
+    path = tmp_path / "run.yaml"
+    path.write_text("augmentation: histology\n")
+    changed = load_config(path, "smoke", {"augmentation": {"grey": 0.1}}).augmentation
+    assert changed == HISTOLOGY.model_copy(update={"grey": 0.1})
+    both = merged({"augmentation": "gentle"}, bluer)
+    assert load_config(None, "hissl", both).augmentation.brightness == GENTLE.brightness
+    assert load_config(None, "hissl", merged(bluer, {"augmentation": "gentle"})).augmentation == (
+        GENTLE
+    )
 
 
 @pytest.mark.parametrize(

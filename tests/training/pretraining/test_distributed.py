@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from deepsmile.errors import RequestInvalid
 from deepsmile_training.pretraining.distributed import World, joined_world
 from deepsmile_training.pretraining.logbook import read_log
 from deepsmile_training.pretraining.loop import Run
-from deepsmile_training.pretraining.methods import prepare
+from deepsmile_training.pretraining.methods import joins_batch_norms, prepare
+from deepsmile_training.pretraining.remarks import remarks
 from tests.training.pretraining.conftest import HeldTiles, small_config, small_trainer
 from tests.training.pretraining.ranks import RUNS, train_in
 
@@ -82,6 +84,13 @@ def test_recomputing_changes_nothing_that_two_ranks_learn(both: Path) -> None:
         torch.testing.assert_close(recomputed[part], weights, atol=1e-6, rtol=1e-5, msg=part)
 
 
+@pytest.mark.slow
+def test_ranks_do_not_go_on_from_different_checkpoints(both: Path) -> None:
+    """Each has looked into a folder of its own: the leading one's is of step 4."""
+    said = [(folder / "kept" / "refused").read_text() for folder in (both, both / "others")]
+    assert said == ["the ranks would go on from different checkpoints, of steps 4, 0"] * 2
+
+
 def test_ranks_take_equal_parts_of_one_batch(held: HeldTiles, tmp_path: Path) -> None:
     """Two ranks and two parts of a batch of ten: eight tiles, each of them once."""
     config = small_config(method="byol", batch=10, accumulation=2, epochs=1)
@@ -112,13 +121,19 @@ def test_more_ranks_than_tiles_of_a_batch_are_refused(held: HeldTiles, tmp_path:
         _ = Run(small_config(), held, tmp_path, World(0, 5)).order
 
 
-def test_batch_norms_of_ranks_without_a_gpu_cannot_be_joined(
-    held: HeldTiles, tmp_path: Path
-) -> None:
+def test_batch_norms_are_joined_on_gpus_only(held: HeldTiles, tmp_path: Path) -> None:
+    """Of ranks without one they stay as they are, which is said."""
     config = small_config(sync_batch_norm=True)
-    method = small_trainer(Run(small_config(), held, tmp_path, World())).method
-    with pytest.raises(RequestInvalid, match="sync_batch_norm"):
-        prepare(method, config, World(0, 2))
+    gpus = [World(0, ranks, torch.device("cuda", 0)) for ranks in (1, 2)]
+    joined = [joins_batch_norms(config, world) for world in (*gpus, World(), World(0, 2))]
+    assert joined == [False, True, False, False]
+    run = Run(config, held, tmp_path, World(0, 2))
+    assert any("sync_batch_norm is for GPUs" in line for line in remarks(run, 0, None))
+    assert not any("sync" in line for line in remarks(replace(run, world=World()), 0, None))
+    method = small_trainer(replace(run, world=World())).method
+    assert not any(
+        "Sync" in type(part).__name__ for part in prepare(method, config, World(0, 2)).modules()
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -13,9 +13,13 @@ import pytest
 import torch
 
 from deepsmile.errors import RequestInvalid, StorageFull
+from deepsmile_training.encoders.checkpoint import save_checkpoint
+from deepsmile_training.encoders.comparison import Question, Sample
+from deepsmile_training.encoders.tile_encoder import TileEncoder
 from deepsmile_training.pretraining.checkpoint import NAME as CHECKPOINT
 from deepsmile_training.pretraining.logbook import read_log
-from deepsmile_training.pretraining.loop import Run
+from deepsmile_training.pretraining.loop import Run, train
+from deepsmile_training.pretraining.probing import Prober
 from deepsmile_training.pretraining.stopping import told_to_stop
 from tests.training.pretraining.conftest import (
     HeldTiles,
@@ -93,13 +97,48 @@ def test_every_tile_is_seen_once_an_epoch(run: Run) -> None:
     assert epochs[0] != epochs[1]
 
 
-def test_sigterm_ends_a_run_with_a_checkpoint(run: Run) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_run_with_a_checkpoint(run: Run, number: int, code: int) -> None:
+    former = signal.getsignal(number)
     with told_to_stop() as told:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         trainer = run_to_end(run, told.is_set)
     assert trainer.step == 1
     assert small_trainer(run).step == 1
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert told.exit_code == code
+    assert signal.getsignal(number) == former
+
+
+def test_a_stop_is_kept_before_anything_else(run: Run) -> None:
+    """Even where the log finds no room."""
+
+    def stopping() -> bool:
+        log = run.folder / "metrics.jsonl"
+        log.unlink()
+        log.symlink_to("/dev/full")
+        return True
+
+    with pytest.raises(StorageFull, match="no room for the run's log"):
+        run_to_end(run, stopping)
+    assert small_trainer(run).step == 1
+
+
+def test_a_stopped_run_does_not_ask_the_neighbours(run: Run) -> None:
+    """Not at the end of an epoch either, where one that goes on does."""
+    running = {**run.config.running.model_dump(), "probe_epochs": 1}
+    run = replace(run, config=small_config(running=running))
+    some = run.tiles.read(range(12))
+    names = np.repeat(np.array(["a", "b"]), 6)
+    asked = Question("slide", names, None, np.ones(12, bool))
+    prober = Prober(Sample(some, names, names, {}), [asked], 32)
+    stopped, straight = elsewhere(run, "stopped"), elsewhere(run, "straight")
+    for each, stopping in ((stopped, after(3)), (straight, after(4))):
+        train(small_trainer(each), stopping, advance=lambda: None, prober=prober)
+    probed = [
+        [entry["step"] for entry in read_log(each.folder) if "knn_slide" in entry]
+        for each in (stopped, straight)
+    ]
+    assert probed == [[0], [0, 3]]
 
 
 def test_checkpoints_are_written_as_time_goes_by(run: Run) -> None:
@@ -145,7 +184,10 @@ def file_size_limit(size: int) -> Iterator[None]:
 def test_a_full_disk_leaves_the_former_checkpoint(run: Run) -> None:
     run_to_end(run, after(2))
     before = (run.folder / CHECKPOINT).read_bytes()
-    with file_size_limit(100_000), pytest.raises(StorageFull, match="no room for a checkpoint"):
+    with (
+        file_size_limit(100_000),
+        pytest.raises(StorageFull, match=r"no room for .*checkpoint\.pt"),
+    ):
         run_to_end(run)
     assert (run.folder / CHECKPOINT).read_bytes() == before
     assert not list(run.folder.glob("*.partial"))
@@ -184,12 +226,27 @@ def test_a_checkpoint_of_other_tiles_is_refused(run: Run, held: HeldTiles) -> No
         small_trainer(replace(run, tiles=HeldTiles(255 - held.pixels)))
 
 
-def test_a_damaged_checkpoint_is_refused(run: Run) -> None:
-    run_to_end(run, after(1))
+@pytest.mark.parametrize("content", [None, b"garbage\n", b"0.", b"\x80\x02.", b""])
+def test_a_damaged_checkpoint_is_refused(run: Run, content: bytes | None) -> None:
+    """One that was cut short, and bytes that nobody wrote as one."""
     path = run.folder / CHECKPOINT
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(RequestInvalid, match="no checkpoint"):
+    if content is None:
+        run_to_end(run, after(1))
+        content = path.read_bytes()[:1000]
+    path.write_bytes(content)
+    with pytest.raises(RequestInvalid, match="no checkpoint") as complaint:
         small_trainer(run)
+    assert "Remove it" in complaint.value.hint
+
+
+def test_an_encoder_is_written_whole_or_not_at_all(run: Run, encoder: TileEncoder) -> None:
+    path = run.folder / "encoder.pt"
+    save_checkpoint(encoder, path)
+    before = path.read_bytes()
+    with file_size_limit(100_000), pytest.raises(StorageFull, match=r"no room for .*encoder\.pt"):
+        save_checkpoint(encoder, path)
+    assert path.read_bytes() == before
+    assert [each.name for each in run.folder.iterdir()] == ["encoder.pt"]
 
 
 @pytest.mark.parametrize(("tiles", "complaint"), [(0, "no tiles"), (3, "only 3")])

@@ -45,3 +45,7 @@ def app() -> None:
     # Idle threads sleep instead of spinning: on shared cores the spinning costs more than it saves.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     run(commands)
+
+
+if __name__ == "__main__":
+    app()

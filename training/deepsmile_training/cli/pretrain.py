@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def pretrain(
     store: Annotated[Path, typer.Argument(help="Tile store, from `deepsmile-train tiles`.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; given again, it goes on.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run, shared by all nodes; given again, it goes on.")
+    ],
     preset: Annotated[
         str, typer.Option(help="paper-tcga-bc, paper-tcga-crck, hissl, smoke, ...")
     ] = "",
@@ -49,20 +51,28 @@ def pretrain(
 
 
 def _changes(pairs: list[str]) -> dict[str, Any]:
-    """KEY=VALUE with dots for nesting, values as YAML has them."""
+    """KEY=VALUE with dots for nesting, values as YAML has them; the later one wins."""
+    from deepsmile_training.pretraining.config import merged
+
+    return merged(*(_change(pair) for pair in pairs))
+
+
+def _change(pair: str) -> dict[str, Any]:
     import yaml
 
-    told: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise RequestInvalid(f"--set {pair}: want KEY=VALUE")
-        *above, last = key.split(".")
-        place = told
-        for step in above:
-            place = place.setdefault(step, {})
-        place[last] = yaml.safe_load(value)
-    return told
+    key, equals, value = pair.partition("=")
+    if not equals:
+        raise RequestInvalid(f"--set {pair}: want KEY=VALUE", hint="Such as --set batch=64.")
+    try:
+        told = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RequestInvalid(
+            f"--set {pair}: {error}", hint="Write the value as YAML has it."
+        ) from error
+    for step in reversed(key.split(".")):
+        told = {step: told}
+    changes: dict[str, Any] = told
+    return changes
 
 
 def _silent(_what: str, _total: int) -> Callable[[], None]:
@@ -74,13 +84,16 @@ def _tell(run: "Run") -> None:
     import yaml
 
     from deepsmile_training.pretraining.forecast import forecast
+    from deepsmile_training.pretraining.probing import prober_of
+    from deepsmile_training.pretraining.remarks import remarks
 
     told = forecast(run)
     if run.world.leads:
         values = run.config.model_dump(mode="json")
         typer.echo(yaml.safe_dump(values, sort_keys=False), nl=False)
         typer.echo(f"tiles       {len(run.tiles)} on {run.world.size} x {run.world.name}")
-        for line in told.lines():
+        prober = prober_of(run.tiles, run.config.view_px)
+        for line in (*told.lines(), *remarks(run, told.taken, prober)):
             typer.echo(line)
 
 
@@ -89,14 +102,14 @@ def _train(run: "Run") -> None:
     from deepsmile_training.pretraining.pretrain import ENCODER, pretrain
     from deepsmile_training.pretraining.stopping import told_to_stop
 
-    if run.world.leads and run.order.batch_used < run.config.batch:
-        typer.echo(f"batch {run.order.batch_used}, not {run.config.batch}: ranks take equal shares")
     with told_to_stop() as told, stages() as stage:
-        ended = pretrain(run, told.is_set, stage if run.world.leads else _silent)
-    if not run.world.leads:
-        return
+        bar = stage if run.world.leads else _silent
+        ended = pretrain(run, told.is_set, stage=bar, say=typer.echo)
     if not ended:
-        typer.echo(f"Stopped, with a checkpoint in {run.folder}; the same command goes on.")
+        if run.world.leads:
+            typer.echo(f"Stopped, with a checkpoint in {run.folder}; the same command goes on.")
+        raise typer.Exit(told.exit_code)
+    if not run.world.leads:
         return
     for line in summary_of(run.folder):
         typer.echo(line)

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-import torch
-
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder
-from deepsmile_training.encoders.weights import fit, read_weights
+from deepsmile_training.encoders.weights import fit, read_weights, write_weights
 
 
 def save_checkpoint(encoder: TileEncoder, path: Path) -> None:
-    """Write the backbone's name and everything that the encoder has learnt."""
-    torch.save({"backbone": encoder.name, "state": encoder.state_dict()}, path)
+    """Write the backbone's name and everything that the encoder has learnt.
+
+    Raises:
+        StorageFull: what was there is still there.
+    """
+    write_weights({"backbone": encoder.name, "state": encoder.state_dict()}, path)
 
 
 def load_checkpoint(path: Path) -> TileEncoder:

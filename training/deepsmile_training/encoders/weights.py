@@ -1,6 +1,9 @@
-"""Weights: files of tensors, read without running code, checked by digest, fitted whole."""
+"""Weights: files of tensors, written whole, read without running code, checked, fitted whole."""
 
+import hashlib
+import io
 import pickle
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,13 +11,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepsmile.digest import digest_of_file
+from deepsmile.digest import digest_of, digest_of_file
+from deepsmile.disk import replacing
 from deepsmile.errors import RequestInvalid
+from deepsmile_training.room import saying_full
 
 SHOWN = 5
 """How many keys a complaint names."""
 COUNTER = "num_batches_tracked"
 """Batches that a batch norm has seen: no weight, and absent from older files."""
+
+DAMAGED = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    struct.error,
+    TypeError,
+    AttributeError,
+    AssertionError,
+)
+"""What torch.load raises of bytes that nobody wrote as weights; found by trying thousands."""
 
 State = dict[str, Tensor]
 
@@ -36,6 +55,19 @@ def check_digest(path: Path, expected: Sequence[str]) -> str:
     return found
 
 
+def write_weights(content: dict[str, Any], path: Path) -> None:
+    """What `read_weights` reads, whole or not at all; what was there stays until then.
+
+    Raises:
+        StorageFull
+    """
+    buffer = io.BytesIO()  # of a full disk torch.save tells nothing that could be recognised
+    torch.save(content, buffer)
+    full = f"no room for {path} of {buffer.tell() / 1e6:.0f} MB"
+    with saying_full(full, hint="Free space, then try again."), replacing(path) as file:
+        file.write(buffer.getbuffer())
+
+
 def read_weights(path: Path) -> dict[str, Any]:
     """What `torch.save` wrote, tensors and plain values only.
 
@@ -46,7 +78,7 @@ def read_weights(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RequestInvalid(f"{path}: no such file") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except DAMAGED as error:
         raise RequestInvalid(
             f"{path.name}: no file of weights that can be read safely: {error}",
             hint="Where you trust the file, save its tensors alone again, and give that file.",
@@ -54,6 +86,17 @@ def read_weights(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RequestInvalid(f"{path.name} holds a {type(content).__name__}, no named tensors")
     return content
+
+
+def digest_of_weights(module: nn.Module) -> str:
+    """SHA-256 (hex) of all tensors: their names, types, shapes and bytes."""
+    state = {key: tensor.numpy(force=True) for key, tensor in module.state_dict().items()}
+    return digest_of(
+        [
+            [key, array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).hexdigest()]
+            for key, array in sorted(state.items())
+        ]
+    )
 
 
 def fit(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:

@@ -3,17 +3,15 @@
 Order and augmentation are functions of seed and step, so the step is all of their state.
 """
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from deepsmile.disk import replacing
+from deepsmile.digest import digest_of_file
 from deepsmile.errors import RequestInvalid
+from deepsmile_training.encoders.weights import read_weights, write_weights
 from deepsmile_training.pretraining.config import PretrainConfig
-from deepsmile_training.pretraining.room import needing_room
+from deepsmile_training.pretraining.distributed import World
 
 NAME = "checkpoint.pt"
 
@@ -35,17 +33,10 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     Raises:
         StorageFull
     """
-    buffer = io.BytesIO()
-    torch.save(vars(checkpoint), buffer)
-    path = folder / NAME
-    full = f"no room for a checkpoint of {buffer.tell() / 1e6:.0f} MB at {path}"
-    with needing_room(full), replacing(path) as file:
-        file.write(buffer.getbuffer())
+    write_weights(vars(checkpoint), folder / NAME)
 
 
-def load_checkpoint(
-    folder: Path, config: PretrainConfig, tiles_digest: str, device: torch.device
-) -> Checkpoint | None:
+def load_checkpoint(folder: Path, config: PretrainConfig, tiles_digest: str) -> Checkpoint | None:
     """The run's checkpoint, None where it has none.
 
     Raises:
@@ -55,8 +46,8 @@ def load_checkpoint(
     if not path.exists():
         return None
     try:
-        found = Checkpoint(**torch.load(path, map_location=device, weights_only=True))
-    except (RuntimeError, OSError, EOFError, TypeError, ValueError) as error:
+        found = Checkpoint(**read_weights(path))
+    except (RequestInvalid, TypeError) as error:
         raise RequestInvalid(
             f"{path} is no checkpoint: {error}", hint="Remove it to start again from nothing."
         ) from error
@@ -73,3 +64,16 @@ def load_checkpoint(
             f"{path} is of other tiles", hint="Name another --out, or the former tile store."
         )
     return found
+
+
+def check_alike(found: Checkpoint | None, folder: Path, world: World) -> None:
+    """Raises RequestInvalid if the ranks have found different checkpoints, or only some have."""
+    if world.size == 1:
+        return
+    told = world.told((found.step, digest_of_file(folder / NAME)) if found else (0, ""))
+    if len(set(told)) > 1:
+        steps = ", ".join(str(step) for step, _ in told)
+        raise RequestInvalid(
+            f"the ranks would go on from different checkpoints, of steps {steps}",
+            hint="Give every rank the same --out: one folder that all nodes share.",
+        )

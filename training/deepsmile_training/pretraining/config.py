@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from deepsmile.digest import digest_of
 from deepsmile.errors import RequestInvalid
@@ -67,17 +67,9 @@ class PretrainConfig(Frozen):
     adam: Adam = Adam()
     precision: Literal["fp32", "bf16"] = "bf16"
     sync_batch_norm: bool = True
+    """Of ranks that have GPUs; torch cannot without."""
     seed: Annotated[int, Field(ge=0)] = 0
     running: Running = Running()
-
-    @field_validator("augmentation", mode="before")
-    @classmethod
-    def _named(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        if value not in AUGMENTATIONS:
-            raise ValueError(f"no augmentation {value!r}; there are {', '.join(AUGMENTATIONS)}")
-        return AUGMENTATIONS[value]
 
     @model_validator(mode="after")
     def _accumulation_fits(self) -> Self:
@@ -114,8 +106,8 @@ def load_config(
     written = _read(path) if path else {}
     named = preset or written.get("preset")
     written = {key: value for key, value in written.items() if key != "preset"}
-    values = _merged(preset_values(str(named)) if named else {}, written)
-    return parse_config(_merged(values, changes or {}), str(path or named or "configuration"))
+    values = merged(preset_values(str(named)) if named else {}, written, changes or {})
+    return parse_config(values, str(path or named or "configuration"))
 
 
 def parse_config(values: dict[str, Any], where: str) -> PretrainConfig:
@@ -130,12 +122,35 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` wins; mappings are merged key by key."""
+def merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    """The later one wins; mappings are merged key by key, a named augmentation by its values.
+
+    Raises:
+        RequestInvalid: there is no augmentation of that name.
+    """
+    values: dict[str, Any] = {}
+    for layer in layers:
+        values = _both(values, _spelt_out(layer))
+    return values
+
+
+def _both(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     both = dict(base)
     for key, value in over.items():
         former = both.get(key)
         if isinstance(former, dict) and isinstance(value, dict):
-            value = _merged(former, value)
+            value = _both(former, value)
         both[key] = value
     return both
+
+
+def _spelt_out(values: dict[str, Any]) -> dict[str, Any]:
+    name = values.get("augmentation")
+    if not isinstance(name, str):
+        return values
+    if name not in AUGMENTATIONS:
+        raise RequestInvalid(
+            f"augmentation: no augmentation {name!r}; there are {', '.join(AUGMENTATIONS)}",
+            hint="Name one of them, or give its keys.",
+        )
+    return {**values, "augmentation": AUGMENTATIONS[name].model_dump(mode="json")}

@@ -1,8 +1,9 @@
 """Diagnostics: whether embeddings collapse, and what training takes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor
 
 AT_MOST = 512
 """Tiles of a batch that the distances are computed for."""
+Awaited = TypeVar("Awaited")
 
 
 @torch.no_grad()
@@ -30,10 +32,21 @@ def spread_of(z: Tensor) -> dict[str, float]:
 
 
 class Meter:
-    """Tiles per second, and the share of the time in which the device waits for tiles."""
+    """Tiles per second of training, and the share of it in which the device waits for tiles.
+
+    What lies between, such as a checkpoint or a probe, is neither.
+    """
 
     def __init__(self) -> None:
-        self._tiles, self._busy_s, self._since = 0, 0.0, time.perf_counter()
+        self._tiles, self._busy_s, self._waited_s = 0, 0.0, 0.0
+
+    def awaited(self, batches: Iterable[Awaited]) -> Iterator[Awaited]:
+        """The same; until each is there, the device waits."""
+        begun = time.perf_counter()
+        for batch in batches:
+            self._waited_s += time.perf_counter() - begun
+            yield batch
+            begun = time.perf_counter()
 
     @contextmanager
     def working(self, tiles: int) -> Iterator[None]:
@@ -45,11 +58,10 @@ class Meter:
 
     def read(self) -> dict[str, float]:
         """Since the last reading."""
-        now = time.perf_counter()
-        elapsed = now - self._since
+        training_s = self._busy_s + self._waited_s
         told = {
-            "tiles_per_s": self._tiles / elapsed,
-            "idle_share": max(1 - self._busy_s / elapsed, 0),
+            "tiles_per_s": self._tiles / training_s,
+            "idle_share": self._waited_s / training_s,
         }
-        self._tiles, self._busy_s, self._since = 0, 0.0, now
+        self._tiles, self._busy_s, self._waited_s = 0, 0.0, 0.0
         return told

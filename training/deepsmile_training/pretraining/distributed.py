@@ -48,6 +48,14 @@ class World:
         dist.all_reduce(flags, dist.ReduceOp.MAX)
         return bool(flags)
 
+    def told(self, one: object) -> list[Any]:
+        """What each rank tells; every rank must tell at the same point."""
+        if self.size == 1:
+            return [one]
+        all_told: list[Any] = [None] * self.size
+        dist.all_gather_object(all_told, one)
+        return all_told
+
     def mean(self, x: Tensor) -> Tensor:
         """Mean over the ranks, without gradient."""
         if self.size == 1:

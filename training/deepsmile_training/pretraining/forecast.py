@@ -18,14 +18,16 @@ BACKWARD = 2
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of a whole run."""
+    """Of a whole run; `taken` of its steps are behind it."""
 
     steps: int
+    taken: int
     batch_used: int
     parameters: int
     exaflop: float
     hours: float
-    """On this machine as it is, all ranks being like this one; from two steps of few tiles."""
+    """For the steps that are left, on this machine as it is, all ranks being like this one; from
+    two steps of few tiles."""
     disk_bytes: int
 
     def lines(self) -> list[str]:
@@ -34,24 +36,28 @@ class Forecast:
             f"steps       {self.steps} of {self.batch_used} tiles, two views each",
             f"parameters  {self.parameters / 1e6:.1f} million",
             f"arithmetic  {self.exaflop:.3g} EFLOP",
-            f"time        {self.hours:.2g} hours if this machine goes on as in two small steps",
+            f"time        {self.hours:.2g} hours for {self.steps - self.taken} steps"
+            " if this machine goes on as in two small ones",
             f"disk        {self.disk_bytes / 1e6:.0f} MB at most, while a checkpoint is replaced",
         ]
 
 
 def forecast(run: Run) -> Forecast:
-    """Raises RequestInvalid if the run could not begin."""
+    """Raises RequestInvalid if the run could not begin, or not go on."""
     order, few = run.order, _of_few_tiles(run)
+    found = run.checkpoint()
+    taken = found.step if found else 0
     encoder, _ = first_encoder(run.config)
     trainer = Trainer(few, make_method(encoder, run.config, run.world))
     views = 2 * order.steps * order.batch_used
     step_s = _step_s(trainer)
     return Forecast(
         steps=order.steps,
+        taken=taken,
         batch_used=order.batch_used,
         parameters=sum(part.numel() for part in encoder.parameters()),
         exaflop=views * (1 + BACKWARD) * _view_flop(encoder, run) / 1e18,
-        hours=step_s * order.steps * order.batch_used / few.order.batch_used / 3600,
+        hours=step_s * (order.steps - taken) * order.batch_used / few.order.batch_used / 3600,
         disk_bytes=2 * _checkpoint_bytes(trainer.method),
     )
 

@@ -1,5 +1,6 @@
 """Loading: batches of bytes from a tile store, read ahead by workers."""
 
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from deepsmile_training.pretraining.config import Running
 from deepsmile_training.pretraining.order import Parts
+from deepsmile_training.pretraining.stopping import STOPPING
 
 
 class Tiles(Protocol):
@@ -54,10 +56,13 @@ def load(tiles: Tiles, parts: Parts, running: Running, *, pinned: bool) -> Itera
         sampler=parts,
         num_workers=running.workers,
         pin_memory=pinned,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin,
         **options,
     )
 
 
-def _one_thread(worker: int) -> None:
+def _begin(worker: int) -> None:
+    # A signal to all of a job's processes is for the leading one, which ends its workers itself.
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)  # there are as many workers as cores

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from deepsmile.disk import write_file
@@ -55,15 +56,28 @@ def summary_of(folder: Path) -> list[str]:
     """A run in a few lines."""
     entries = read_log(folder)
     steps = [entry for entry in entries if "loss" in entry]
-    first, last = steps[0], steps[-1]
-    lines = [
-        f"loss {first['loss']:.3f} at step {first['step']}, {last['loss']:.3f} at {last['step']}",
-        f"feature std {last['feature_std']:.3f}, alignment {last['alignment']:.3f},"
-        f" uniformity {last['uniformity']:.3f}",
-        f"{last['tiles_per_s']:.0f} tiles/s, idle for want of tiles {last['idle_share']:.1%}",
-    ]
     probes = [entry for entry in entries if "loss" not in entry]
+    lines = _training(steps) if steps else []
     for name in probes[0] if probes else ():
         if name != "step":
             lines.append(f"{name} {probes[0][name]:.3f} at first, {probes[-1][name]:.3f} at last")
     return lines
+
+
+def _training(steps: list[dict[str, Any]]) -> list[str]:
+    first, last = steps[0], steps[-1]
+    tiles_per_s, idle_share = _pace(steps)
+    return [
+        f"loss {first['loss']:.3f} at step {first['step']}, {last['loss']:.3f} at {last['step']}",
+        f"feature std {last['feature_std']:.3f}, alignment {last['alignment']:.3f},"
+        f" uniformity {last['uniformity']:.3f}",
+        f"{tiles_per_s:.0f} tiles/s, idle for want of tiles {idle_share:.1%}",
+    ]
+
+
+def _pace(steps: list[dict[str, Any]]) -> tuple[float, float]:
+    """Tiles per second and idle share of the whole run: entries count by the time they tell of."""
+    taken = np.diff([0, *(entry["step"] for entry in steps)])  # (entries,) steps
+    took = taken / np.array([entry["tiles_per_s"] for entry in steps])  # (entries,)
+    idle = np.array([entry["idle_share"] for entry in steps])  # (entries,)
+    return float(taken.sum() / took.sum()), float((idle * took).sum() / took.sum())

@@ -12,9 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from deepsmile.disk import replacing
 from deepsmile.errors import RequestInvalid
-from deepsmile_training.pretraining.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from deepsmile_training.encoders.weights import write_weights
+from deepsmile_training.pretraining.checkpoint import (
+    Checkpoint,
+    check_alike,
+    load_checkpoint,
+    save_checkpoint,
+)
 from deepsmile_training.pretraining.config import PretrainConfig
 from deepsmile_training.pretraining.diagnostics import Meter, spread_of
 from deepsmile_training.pretraining.distributed import World
@@ -23,7 +28,7 @@ from deepsmile_training.pretraining.logbook import Logbook
 from deepsmile_training.pretraining.methods import Method, prepare
 from deepsmile_training.pretraining.order import NETWORK, Order, Parts, Place, seed_of
 from deepsmile_training.pretraining.outcome import Outcome
-from deepsmile_training.pretraining.probing import Prober, prober_of
+from deepsmile_training.pretraining.probing import Prober
 from deepsmile_training.pretraining.views import make_views
 
 
@@ -39,6 +44,16 @@ class Run:
     @property
     def order(self) -> Order:
         return Order.of(self.config, len(self.tiles), self.world)
+
+    def checkpoint(self) -> Checkpoint | None:
+        """What every rank goes on from, None at first.
+
+        Raises:
+            RequestInvalid: it is damaged, of another run, or not the same for all ranks.
+        """
+        found = load_checkpoint(self.folder, self.config, self.tiles.digest)
+        check_alike(found, self.folder, self.world)
+        return found
 
 
 class Trainer:
@@ -61,8 +76,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the run's checkpoint, if it has one."""
-        run = self.run
-        found = load_checkpoint(run.folder, run.config, run.tiles.digest, run.world.device)
+        found = self.run.checkpoint()
         if found:
             self.method.load_state_dict(found.method)
             self.optimiser.load_state_dict(found.optimiser)
@@ -81,6 +95,7 @@ class Trainer:
 
         Raises:
             RequestInvalid: the loss is not finite; nothing is learnt from it.
+            StorageFull: nor could its batch be kept.
         """
         config, order = self.run.config, self.order
         torch.manual_seed(
@@ -127,35 +142,40 @@ class Trainer:
         run = self.run
         path = run.folder / f"bad_batch_{self.step}_{run.world.rank}.pt"
         rows = [self.order.rows(place) for place in self.order.places(self.step)]
-        with replacing(path) as file:
-            tiles = [part.cpu() for part in parts]  # (B, S, S, 3) each
-            torch.save({"step": self.step, "loss": loss.cpu(), "rows": rows, "tiles": tiles}, file)
+        tiles = [part.cpu() for part in parts]  # (B, S, S, 3) each
+        write_weights({"step": self.step, "loss": loss.cpu(), "rows": rows, "tiles": tiles}, path)
         raise RequestInvalid(
             f"the loss of step {self.step} is not finite; its batch is kept as {path}",
             hint="Look at the batch's tiles; else lower adam.learning_rate, or use fp32.",
         )
 
 
-def train(trainer: Trainer, stopping: Callable[[], bool], advance: Callable[[], None]) -> None:
+def train(
+    trainer: Trainer,
+    stopping: Callable[[], bool],
+    *,
+    advance: Callable[[], None],
+    prober: Prober | None = None,
+) -> None:
     """Train to the last step, or to the one at which any rank is `stopping`; then checkpoint."""
     run = trainer.run
-    prober = prober_of(run.tiles, run.config.view_px) if run.world.leads else None
     with Logbook(run.folder, trainer.step) if run.world.leads else nullcontext() as book:
         note = Note(trainer, book, prober)
         if trainer.step == 0:
             note.probe()
         saved_s = time.monotonic()
-        for parts in _steps(trainer):
+        for parts in note.meter.awaited(_steps(trainer)):
             with note.meter.working(trainer.order.batch_used):
                 loss, z = trainer.take_step(parts)
-            ending = trainer.step == trainer.order.steps or run.world.any(stopping())
-            note.step(loss, z, ending=ending)
+            ended = trainer.step == trainer.order.steps
+            stopped = not ended and run.world.any(stopping())
             late = time.monotonic() - saved_s > run.config.running.checkpoint_minutes * 60
-            if ending or late:
-                trainer.save()
+            if ended or stopped or late:
+                trainer.save()  # first: who stops a run may not wait, and the log may find no room
                 saved_s = time.monotonic()
+            note.step(loss, z, ended=ended, stopped=stopped)
             advance()
-            if ending:
+            if ended or stopped:
                 return
 
 
@@ -168,13 +188,13 @@ class Note:
     prober: Prober | None
     meter: Meter = field(default_factory=Meter)
 
-    def step(self, loss: float, z: Tensor, *, ending: bool) -> None:
+    def step(self, loss: float, z: Tensor, *, ended: bool, stopped: bool) -> None:
         """The figures of a step, if it is one of those that are noted."""
         step, running = self.trainer.step, self.trainer.run.config.running
-        if self.book and (ending or step % running.log_steps == 0):
+        if self.book and (ended or stopped or step % running.log_steps == 0):
             self.book.write(step, {"loss": loss, **spread_of(z), **self.meter.read()})
         epochs, rest = divmod(step, self.trainer.order.steps_per_epoch)
-        if ending or (rest == 0 and epochs % running.probe_epochs == 0):
+        if ended or (not stopped and rest == 0 and epochs % running.probe_epochs == 0):
             self.probe()
 
     def probe(self) -> None:

@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from deepsmile.errors import RequestInvalid
 from deepsmile_training.encoders.initialisation import Origin, load_initialisation
 from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder
 from deepsmile_training.pretraining.byol import BYOL
@@ -34,17 +33,18 @@ def first_encoder(config: PretrainConfig) -> tuple[TileEncoder, Origin]:
     return encoder, load_initialisation(encoder, config.initialisation)
 
 
+def joins_batch_norms(config: PretrainConfig, world: World) -> bool:
+    """Whether batch norms see the batches of all ranks as one; torch can that on GPUs only."""
+    return config.sync_batch_norm and world.size > 1 and world.device.type == "cuda"
+
+
 def prepare(method: Method, config: PretrainConfig, world: World) -> Method:
     """Put a method on its device, as fast and as small as the configuration wants.
 
     Raises:
-        RequestInvalid: what it wants cannot be had here.
+        RequestInvalid: what it wants cannot be had of this backbone.
     """
-    if config.sync_batch_norm and world.size > 1:
-        if world.device.type != "cuda":
-            raise RequestInvalid(
-                "sync_batch_norm: torch has it on GPUs only", hint="Set sync_batch_norm: false."
-            )
+    if joins_batch_norms(config, world):
         method = nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]  # torch's
     layout = torch.channels_last if config.running.channels_last else torch.contiguous_format
     method = method.to(world.device).to(memory_format=layout)

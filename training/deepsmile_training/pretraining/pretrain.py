@@ -18,7 +18,9 @@ from deepsmile_training.encoders.checkpoint import save_checkpoint
 from deepsmile_training.encoders.initialisation import Origin
 from deepsmile_training.pretraining.logbook import read_log
 from deepsmile_training.pretraining.loop import Run, Trainer, train
-from deepsmile_training.pretraining.methods import first_encoder, make_method
+from deepsmile_training.pretraining.methods import first_encoder, joins_batch_norms, make_method
+from deepsmile_training.pretraining.probing import prober_of
+from deepsmile_training.pretraining.remarks import remarks
 from deepsmile_training.pretraining.room import needing_room
 from deepsmile_training.provenance import software_versions
 from deepsmile_training.stage import Stage
@@ -27,10 +29,12 @@ CONFIG, ENCODER, PROVENANCE = "config.yaml", "encoder.pt", "encoder.json"
 
 
 @needing_room("no room for the run's files")
-def pretrain(run: Run, stopping: Callable[[], bool], stage: Stage) -> bool:
+def pretrain(
+    run: Run, stopping: Callable[[], bool], *, stage: Stage, say: Callable[[str], None]
+) -> bool:
     """Train, and write the encoder; False if it was stopped before its end.
 
-    Given again, it goes on where it stopped.
+    Given again, it goes on where it stopped. The leading rank begins with what it has to `say`.
 
     Raises:
         RequestInvalid: the folder holds another run, the tiles do not do, or the loss is not
@@ -42,13 +46,17 @@ def pretrain(run: Run, stopping: Callable[[], bool], stage: Stage) -> bool:
     trainer = Trainer(run, make_method(encoder, run.config, run.world))
     run.folder.mkdir(parents=True, exist_ok=True)
     trainer.resume()
+    prober = None
     if run.world.leads:
         values = run.config.model_dump(mode="json")
         write_file(run.folder / CONFIG, yaml.safe_dump(values, sort_keys=False))
+        prober = prober_of(run.tiles, run.config.view_px)
+        for remark in remarks(run, trainer.step, prober):
+            say(remark)
     advance = stage("pre-training", steps)
     for _ in range(trainer.step):
         advance()
-    train(trainer, stopping, advance)
+    train(trainer, stopping, advance=advance, prober=prober)
     ended = trainer.step == steps
     if ended and run.world.leads:
         _write_encoder(trainer, origin)
@@ -66,20 +74,22 @@ def _provenance(trainer: Trainer, origin: Origin, path: Path) -> dict[str, Any]:
     run, config, order = trainer.run, trainer.run.config, trainer.order
     log = read_log(run.folder)
     losses = [entry["loss"] for entry in log if "loss" in entry]
+    private = {"initialisation": {"path"}}  # `origin` has the file's name and digest
     return {
         "encoder": {"file": path.name, "sha256": digest_of_file(path)},
         "backbone": config.backbone,
         "method": config.method,
         "initialisation": asdict(origin),
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude=private),
         "recipe_sha256": config.recipe_digest,
         "seed": config.seed,
         "tiles": {"sha256": run.tiles.digest, "number": len(run.tiles)},
         "steps": order.steps,
         "batch_used": order.batch_used,
         "ranks": run.world.size,
+        "batch_norms_joined": joins_batch_norms(config, run.world),
         "device": run.world.name,
-        "loss": {"first": losses[0], "last": losses[-1]},
+        "loss": {"first": losses[0], "last": losses[-1]} if losses else None,
         "log": log[-2:],
         "software": software_versions(),
     }
