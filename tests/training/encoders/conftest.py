@@ -5,12 +5,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer import Typer
+from typer.testing import CliRunner
 
+from deepsmile_training.cli.encoders import export_encoder, probe
+from deepsmile_training.cli.tiles import tiles
 from deepsmile_training.encoders.encoder_file import RepositoryEncoder
 from deepsmile_training.encoders.release import Candidate, candidate_of, release
 
 SOURCE = "random:timm:test_vit"
 """A transformer of 0.3 million weights for 160 px, with a normalisation of its own."""
+commands = Typer()
+for command in (tiles, probe, export_encoder):
+    commands.command()(command)
+
+
+def run(*arguments: object) -> str:
+    """What a command says; it succeeds."""
+    result = CliRunner().invoke(commands, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,30 @@
 """Encoders side by side: what may be asked, and who is compared with whom."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deepsmile.errors import RequestInvalid
-from deepsmile_training.encoders.checkpoint import save_checkpoint
+from deepsmile.slides.slide import RGB
+from deepsmile_training.encoders.checkpoint import load_checkpoint, save_checkpoint
 from deepsmile_training.encoders.comparison import (
     Sample,
     compare,
     questions,
     report,
+    sample,
     shown_at,
-    table,
 )
 from deepsmile_training.encoders.embedding import embed, torch_encode
-from deepsmile_training.encoders.probe import knn_accuracy
+from deepsmile_training.encoders.probe import K, knn_accuracy, knn_correct
+from deepsmile_training.encoders.probe_report import table
 from deepsmile_training.encoders.sources import settled_encoder, title_of
 from deepsmile_training.encoders.tile_encoder import make_encoder
+from deepsmile_training.encoders.weights import digest_of_weights
+from deepsmile_training.tilesets.recipe import ImageRules, TileRecipe
+from deepsmile_training.tilesets.store import StoredSlide, StoreFile, TileStore
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +40,106 @@ def tiles() -> Sample:
     pixels += np.repeat(rng.integers(0, 150, (6, 1, 1, 3), np.uint8), 4, axis=0)
     pixels[organs == "colon", ::8] //= 4
     return Sample(pixels, slides, cases, {"organ": organs, "licence": np.full(24, "MIT")})
+
+
+class Numbered(TileStore):
+    """A store of tiles of one pixel, which says the tile's number."""
+
+    def read(self, numbers: Sequence[int] | np.ndarray) -> RGB:
+        low, high = np.asarray(numbers) % 256, np.asarray(numbers) // 256
+        return np.stack([low, high, 0 * low], axis=1).astype(np.uint8)[:, None, None]
+
+
+def store_of(*slides: tuple[str, int]) -> TileStore:
+    """Of slides by their cases and numbers of tiles."""
+    stored = [
+        StoredSlide(
+            name=f"s{i:04}", case=case, labels={}, sha256="", tiles=n, shard="", tiles_sha256=""
+        )
+        for i, (case, n) in enumerate(slides)
+    ]
+    recipe = TileRecipe(encoding="files", rules=ImageRules())
+    return Numbered(Path(), StoreFile(complete=True, recipe=recipe, slides=tuple(stored)))
+
+
+def numbers_of(tiles: Sample) -> list[int]:
+    pixels = tiles.tiles[:, 0, 0].astype(int)  # (n, 3)
+    return (pixels[:, 0] + 256 * pixels[:, 1]).tolist()
+
+
+def counts(names: np.ndarray) -> dict[str, int]:
+    found, numbers = np.unique(names, return_counts=True)
+    return dict(zip(found.tolist(), numbers.tolist(), strict=True))
+
+
+def test_a_store_that_fits_is_sampled_whole() -> None:
+    """Tiny slides and all."""
+    store = store_of(("a", 3), ("a", 40), ("b", 1))
+    assert numbers_of(sample(store, 44)) == list(range(44))
+
+
+@pytest.mark.parametrize("budget", [1000, 2500])
+def test_a_sample_of_the_papers_slides_can_be_asked_for_its_slides(budget: int) -> None:
+    """1,041 slides (section 3.1.1): features that are the slide, told by 20 neighbours."""
+    tiles = sample(store_of(*((f"c{i}", 300) for i in range(1041))), budget)
+    assert min(counts(tiles.slides).values()) == K + 1
+    assert len(set(tiles.slides)) == budget // (K + 1)
+    places = np.unique([int(name[1:]) for name in tiles.slides])
+    assert set(np.diff(places, append=1041 + places[0]).tolist()) <= set(
+        range(1, 1041 // len(places) + 2)
+    )
+    (slide,) = questions(tiles, ())
+    centres = np.random.default_rng(0).normal(size=(1041, 64)).astype(np.float32)
+    features = centres[[int(name[1:]) for name in tiles.slides]]  # (n, D)
+    assert slide.askable.all()
+    assert knn_correct(features, slide.answers, slide.groups, K).all()
+
+
+def test_every_case_is_sampled_before_a_second_slide_of_one() -> None:
+    store = store_of(*(("many", 50) for _ in range(100)), *((f"c{i}", 50) for i in range(5)))
+    tiles = sample(store, 10 * (K + 1))
+    slides_of = {case: len(set(tiles.slides[tiles.cases == case])) for case in set(tiles.cases)}
+    assert slides_of == {"many": 5, **{f"c{i}": 1 for i in range(5)}}
+
+
+def test_a_sample_leaves_out_slides_of_too_few_tiles_unless_there_are_no_others() -> None:
+    assert counts(sample(store_of(("a", 30), ("b", K), ("c", 40)), 60).slides) == {
+        "s0000": 30,
+        "s0002": 30,
+    }
+    few = sample(store_of(*((f"c{i}", 5) for i in range(100))), 63)
+    assert counts(few.slides) == {"s0000": 5, "s0049": 5, "s0099": 5}
+
+
+def test_what_small_slides_leave_large_ones_get_evenly_spaced() -> None:
+    tiles = sample(store_of(("a", 30), ("b", 500), ("c", 500)), 331)
+    assert counts(tiles.slides) == {"s0000": 30, "s0001": 150, "s0002": 150}
+    assert numbers_of(tiles)[30:180] == (30 + np.linspace(0, 499, 150).astype(int)).tolist()
+
+
+@pytest.mark.parametrize("slides", [[("a", 9), ("b", 9)], [("a", 2)]])
+def test_nothing_to_ask_is_told(slides: list[tuple[str, int]]) -> None:
+    """Two tiles of two slides, or one slide: an empty table would look like an answer."""
+    tiles = sample(store_of(*slides), 3)
+    asked = questions(tiles, ())
+    assert asked == []
+    with pytest.raises(RequestInvalid, match="no label can be asked") as told:
+        compare(["random:resnet18"], tiles, asked, seeds=1, stage=lambda _what, _total: print)
+    assert "--tiles" in told.value.hint
+
+
+def test_labels_of_few_kinds_are_asked_unnamed_and_measures_are_not() -> None:
+    """Each value is of two cases, so any label can be asked by its name."""
+    cases = np.array([f"c{i}" for i in range(24)])
+    labels = {
+        "class": np.array(["MSS", "MSIMUT"] * 12),
+        "mpp": np.array(["0.25", "0.5", "1e-1"] * 8),
+        "site": np.array([f"site{i}" for i in range(12)] * 2),
+        "status": np.array(["0", "1"] * 12),
+    }
+    tiles = Sample(np.zeros((24, 1, 1, 3), np.uint8), np.repeat(["x", "y"], 12), cases, labels)
+    assert [question.label for question in questions(tiles, ())] == ["slide", "class", "status"]
+    assert [question.label for question in questions(tiles, ["mpp", "site"])] == ["mpp", "site"]
 
 
 def test_only_what_two_cases_have_is_asked(tiles: Sample) -> None:
@@ -81,6 +186,9 @@ def test_encoders_are_compared_with_the_first(tiles: Sample, tmp_path: Path) -> 
     assert found[1].gain.value == pytest.approx(
         found[1].neighbours.value - found[0].neighbours.value
     )
+    first, second, trained = (one.sha256 for one in found)
+    assert first == digest_of_weights(settled_encoder(source, tiles.tiles, 0)[0]) != second
+    assert trained == digest_of_weights(load_checkpoint(tmp_path / "encoder.pt"))
     assert (found[0].values, found[0].tiles, found[0].cases) == (("colon",), 12, 2)
     assert f"| {source} seed 0 | organ: colon; 12 tiles, 2 cases | " in table(found)
 
@@ -91,8 +199,8 @@ def test_tiles_are_shown_smaller_by_the_mean_of_their_pixels(tiles: Sample) -> N
     blocks = tiles.tiles.reshape(24, 56, 4, 56, 4, 3).astype(float)  # (n, 56, 4, 56, 4, 3)
     assert np.abs(small.tiles - blocks.mean(axis=(2, 4))).max() <= 0.5
     assert small.cases.tolist() == tiles.cases.tolist()
-    told = report([], "digest", small)
-    assert (told["tiles"], told["size_px"]) == (24, 56)
+    told = report([], "0" * 64, small)
+    assert (told.tiles, told.size_px) == (24, 56)
 
 
 def test_tiles_are_shown_no_larger_than_they_are(tiles: Sample) -> None:
@@ -134,6 +242,7 @@ def test_a_missing_encoder_is_told_before_the_first_is_asked(tiles: Sample, miss
         begun.append(what)
         return lambda: None
 
+    asked = questions(tiles, ["organ"])
     with pytest.raises(RequestInvalid, match=r"nothing|nowhere"):
-        compare(["random:shufflenet_v2_x0_5", missing], tiles, [], seeds=1, stage=stage)
+        compare(["random:shufflenet_v2_x0_5", missing], tiles, asked, seeds=1, stage=stage)
     assert not begun

@@ -2,13 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from typer import Typer
-from typer.testing import CliRunner
 
 from deepsmile.backends.onnx import OnnxEncoder
 from deepsmile.digest import digest_of_file
@@ -16,26 +15,24 @@ from deepsmile.errors import BundleCorrupt, BundleUnknown, RequestInvalid
 from deepsmile.pipeline import SlideSource, extract
 from deepsmile.reading import Reader
 from deepsmile.slides.slide import RGB
-from deepsmile_training.cli.encoders import export_encoder, probe
-from deepsmile_training.cli.tiles import tiles
+from deepsmile.triton.config import CONFIG_FILE
 from deepsmile_training.contracts import feature_contract
-from deepsmile_training.encoders.checkpoint import save_checkpoint
+from deepsmile_training.encoders.checkpoint import load_checkpoint, save_checkpoint
 from deepsmile_training.encoders.encoder_file import load_encoder
 from deepsmile_training.encoders.history import history_of
 from deepsmile_training.encoders.real_tiles import contract_of, tiles_of_folder
-from deepsmile_training.encoders.release import candidate_of, put_model
+from deepsmile_training.encoders.release import candidate_of, put_model, release
 from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder
+from deepsmile_training.encoders.weights import digest_of_weights
 from deepsmile_training.tilesets.recipe import ImageRules, TileRecipe, slide_rules
 from deepsmile_training.tilesets.store import StoreFile, TileStore
 from tests.training.conftest import PaintedSlide
-from tests.training.encoders.conftest import SOURCE, Released
+from tests.training.encoders.conftest import SOURCE, Released, run
+from tests.training.tilesets.hostile_images import png_of
 
 pytestmark = pytest.mark.slow
 
 REAL_TILES = Path(__file__).parents[4] / "shared/data/ssl_tiles/tiles"
-commands = Typer()
-for command in (tiles, probe, export_encoder):
-    commands.command()(command)
 
 
 class InTorch:
@@ -49,12 +46,6 @@ class InTorch:
     def encode(self, pixels: RGB) -> np.ndarray:
         with torch.no_grad():
             return self._encoder(torch.from_numpy(pixels)).numpy()
-
-
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(commands, [str(one) for one in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_the_graph_is_torchs_equal(released: Released) -> None:
@@ -177,18 +168,37 @@ def test_commands_go_from_tiles_to_a_card_with_a_probe(tile_folder: Path) -> Non
     assert "64 tiles, shown at 96 px" in table
     assert f"| {SOURCE} seed 0 | slide: 4 values; 64 tiles, 2 cases |" in table
     assert "organ: organ0, organ1; 64 tiles, 2 cases" in table
+    neighbour = out / "neighbour" / CONFIG_FILE
+    neighbour.parent.mkdir(parents=True)
+    neighbour.write_text("# Written by `deepsmile export --target cpu`; export again\n")
     run("export-encoder", checkpoint, "--name", "mine", "--store", store, "--probe", figures,
         "--data", "64 painted tiles, nobody's.", "--out", out, "--threads", 1)  # fmt: skip
     encoder = load_encoder(out, "mine")
+    assert "--target cpu`" in (out / "mine_encoder" / CONFIG_FILE).read_text()  # as before
     assert encoder.file.provenance["training"]["method"] == "simclr"
     card = (out / encoder.file.card).read_text()
     assert "## Training\n\n64 painted tiles, nobody's.\n\n- encoder: " in card
     assert "- method: simclr\n- steps: 30\n\n| step | loss |\n|--:|--:|\n| 0 | 5 |" in card
     assert "| 30 | 2 |" in card
-    assert json.loads(figures.read_text())["table"] in card
+    assert f"| **{tile_folder.name}/encoder.pt** | slide: 4 values; 64 tiles, 2 cases |" in card
+    assert f"| {SOURCE} seed 0 | slide: 4 values; 64 tiles, 2 cases |" in card
+    assert card.replace("**", "").count(json.loads(figures.read_text())["table"]) == 1
+    weights = encoder.file.provenance["export"]["weights_sha256"]
+    assert weights == digest_of_weights(load_checkpoint(checkpoint))
+    assert f"- weights: `{weights}`" in card
     assert "64 tiles of store `" in card
     assert "`, shown to the encoder at 96 px." in card
     assert str(tile_folder) not in card
+
+
+def test_a_card_that_cannot_be_written_leaves_no_model(released: Released, tmp_path: Path) -> None:
+    """What it says is put together before the first file is."""
+    candidate = replace(
+        released.candidate, provenance={"training": {"loss_curve": [["no number"]]}}
+    )
+    with pytest.raises(ValueError, match="not enough values"):
+        release(candidate, released.tiles, tmp_path / "out", "export")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_history_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -203,8 +213,9 @@ def test_too_few_tiles_are_refused(tile_folder: Path) -> None:
         tiles_of_folder(tile_folder / "tiles/slide0")
 
 
-def test_an_image_that_is_no_tile_is_named(tile_folder: Path) -> None:
-    (tile_folder / "tiles/slide0/00.png").write_bytes(b"no image")
+@pytest.mark.parametrize("data", [b"no image", png_of(900_000, 900_000)], ids=["text", "huge"])
+def test_an_image_that_is_no_tile_is_named(data: bytes, tile_folder: Path) -> None:
+    (tile_folder / "tiles/slide0/00.png").write_bytes(data)
     with pytest.raises(RequestInvalid, match=r"00.png: no image; a tile is 224 x 224 px"):
         tiles_of_folder(tile_folder / "tiles")
 

@@ -1,5 +1,6 @@
 """Tile images: which are packed, as which bytes, and why others are not."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from deepsmile_training.tilesets.recipe import ImageRules
 from deepsmile_training.tilesets.sources import find_images
 from deepsmile_training.tilesets.store import TileStore
 from tests.training.tilesets.conftest import no_stage, press_in, tile_pixels, write_image
+from tests.training.tilesets.hostile_images import jpeg_of, png_of
 
 
 def packed(folder: Path, out: Path, **changes: object) -> TileStore:
@@ -93,6 +95,31 @@ def test_unreadable_tiles_are_dropped_with_their_reasons(
     assert next(one for one in store.file.dropped if one.tile == "cut.jpg").detail == (
         "a JPEG that ends early"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("huge.png", png_of(900_000, 900_000)),
+        ("large.png", png_of(10_000, 12_000)),
+        ("just.png", png_of(8192, 8193)),
+        ("huge.jpg", jpeg_of(65_500, 65_500)),
+        ("just.jpg", jpeg_of(8193, 8192)),
+    ],
+    ids=["huge-png", "large-png", "just-png", "huge-jpg", "just-jpg"],
+)
+def test_a_header_that_claims_too_much_costs_only_its_image(
+    name: str, data: bytes, image_folder: Path, tmp_path: Path
+) -> None:
+    """Nothing of that size is allocated: libjpeg would make up 13 GB of grey."""
+    (image_folder / "slide0" / name).write_bytes(data)
+    store = packed(image_folder, tmp_path / "store")
+    assert [slide.tiles for slide in store.slides] == [2, 3, 4]
+    ((slide, tile, code, detail),) = (
+        (one.slide, one.tile, one.code, one.detail) for one in store.file.dropped
+    )
+    assert (slide, tile, code) == ("slide0", name, "tile_unreadable")
+    assert re.search("px, more than a tile image|exceeds limit", detail)
 
 
 def test_other_sizes_are_dropped_and_listed(image_folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from deepsmile.errors import RequestInvalid, StorageFull
+from deepsmile_training.tilesets.manifest import read_manifest
 from deepsmile_training.tilesets.packing import pack
+from deepsmile_training.tilesets.shard import TilesCorrupt
 from deepsmile_training.tilesets.sources import find_images
 from deepsmile_training.tilesets.store import TileStore, open_store
 from tests.training.tilesets.conftest import no_stage, press_in, tile_pixels, write_image
@@ -78,6 +81,86 @@ def test_slides_can_be_added(image_folder: Path, tmp_path: Path) -> None:
     assert store.digest == packed(image_folder, tmp_path / "other").digest
 
 
+def test_slides_of_other_folders_are_added(image_folder: Path, tmp_path: Path) -> None:
+    """As if all had been packed at once, reasons included; nothing of the former is written."""
+    (image_folder / "slide0" / "bad.jpg").write_bytes(b"bad")
+    (image_folder / "broken").mkdir()
+    (image_folder / "broken" / "0.jpg").write_bytes(b"bad")
+    packed(image_folder, tmp_path / "store")
+    before = times(tmp_path / "store")
+    write_image(tmp_path / "more" / "a" / "0.jpg", tile_pixels(50))
+    added = packed(tmp_path / "more", tmp_path / "store")
+    assert [slide.name for slide in added.slides] == ["a", "slide0", "slide1", "slide2"]
+    assert before.items() <= times(tmp_path / "store").items()
+    places = find_images([image_folder, tmp_path / "more"], None)
+    once = pack(places, press_in(tmp_path / "once"), no_stage)
+    assert added.digest == once.digest
+    assert set(added.file.dropped) == set(once.file.dropped)
+    assert len(added.file.dropped) == 3
+    added.verify()
+
+
+def test_what_is_given_again_is_as_it_is_now(image_folder: Path, tmp_path: Path) -> None:
+    """slide1 has changed, slide2 has become unreadable; slide0 is not given."""
+    first = packed(image_folder, tmp_path / "store")
+    (image_folder / "slide0").rename(tmp_path / "slide0")
+    write_image(image_folder / "slide1" / "9.jpg", tile_pixels(99))
+    for path in (image_folder / "slide2").iterdir():
+        path.write_bytes(b"bad")
+    again = packed(image_folder, tmp_path / "store")
+    assert again.slides[0] == first.slides[0]
+    assert [(slide.name, slide.tiles) for slide in again.slides] == [("slide0", 2), ("slide1", 4)]
+
+
+def test_a_manifest_of_all_adds_folder_by_folder(image_folder: Path, tmp_path: Path) -> None:
+    """What it names and an earlier run has packed is not missing; what it leaves out goes."""
+    for number in range(3):
+        (tmp_path / f"in{number}").mkdir()
+        (image_folder / f"slide{number}").rename(tmp_path / f"in{number}" / f"slide{number}")
+    table = tmp_path / "slides.csv"
+    table.write_text("slide,case\nslide0,P0\nslide1,P1\nslide2,P2\nnowhere,P3\n")
+    for number in range(2):
+        found = find_images([tmp_path / f"in{number}"], read_manifest(table))
+        store = pack(found, press_in(tmp_path / "store"), no_stage)
+    assert [(slide.name, slide.case) for slide in store.slides] == [
+        ("slide0", "P0"),
+        ("slide1", "P1"),
+    ]
+    assert [one.slide for one in store.file.dropped] == ["slide2", "nowhere"]
+    table.write_text("slide,case\nslide1,P1\n")
+    both = find_images([tmp_path / "in0", tmp_path / "in1"], read_manifest(table))
+    store = pack(both, press_in(tmp_path / "store"), no_stage)
+    assert [slide.name for slide in store.slides] == ["slide1"]
+
+
+def test_a_twin_of_a_slide_packed_before_is_not_added(image_folder: Path, tmp_path: Path) -> None:
+    first = packed(image_folder, tmp_path / "store")
+    shutil.copytree(image_folder / "slide1", tmp_path / "more" / "twin")
+    again = packed(tmp_path / "more", tmp_path / "store")
+    assert again.digest == first.digest
+    assert [(one.slide, one.code) for one in again.file.dropped] == [("twin", "slide_twice")]
+
+
+def test_nothing_to_add_is_an_error_and_changes_nothing(image_folder: Path, tmp_path: Path) -> None:
+    first = packed(image_folder, tmp_path / "store")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RequestInvalid, match="no slide and no tile image was found"):
+        packed(tmp_path / "empty", tmp_path / "store")
+    assert open_store(tmp_path / "store").digest == first.digest
+
+
+def test_verify_reads_what_is_not_given_too(image_folder: Path, tmp_path: Path) -> None:
+    """It cannot be packed anew without its source."""
+    store = packed(image_folder, tmp_path / "store")
+    path = store.folder / "shards" / f"{store.slides[0].shard}.tiles"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    write_image(tmp_path / "more" / "a" / "0.jpg", tile_pixels(50))
+    with pytest.raises(TilesCorrupt, match="of slide0: other bytes than were packed"):
+        packed(tmp_path / "more", tmp_path / "store", verify=True)
+
+
 def test_a_store_does_not_depend_on_workers_or_on_where_it_lies(
     image_folder: Path, tmp_path: Path
 ) -> None:
@@ -128,10 +211,25 @@ def test_slides_of_the_same_tiles_are_one(image_folder: Path, tmp_path: Path) ->
     ]
 
 
-def test_a_link_to_nowhere_is_no_tile(image_folder: Path, tmp_path: Path) -> None:
+def test_a_link_to_nowhere_is_no_tile_and_is_listed(image_folder: Path, tmp_path: Path) -> None:
+    """So is a folder of such a name, unless it is a slide's."""
     (image_folder / "slide0" / "z.jpg").symlink_to(tmp_path / "nowhere")
+    (image_folder / "slide0" / "y.png").mkdir()
+    (image_folder / "slide2").rename(image_folder / "slide2.png")
+    (image_folder / "x.jpg").symlink_to(tmp_path / "nowhere")
+    first = packed(image_folder, tmp_path / "store")
     store = packed(image_folder, tmp_path / "store")
-    assert [slide.tiles for slide in store.slides] == [2, 3, 4]
+    assert store.file == first.file
+    assert [(slide.name, slide.tiles) for slide in store.slides] == [
+        ("slide0", 2),
+        ("slide1", 3),
+        ("slide2.png", 4),
+    ]
+    assert [(one.slide, one.tile, one.code, one.detail) for one in store.file.dropped] == [
+        ("slide0", "y.png", "tile_unreadable", "a folder"),
+        ("slide0", "z.jpg", "tile_unreadable", "a link that leads to no file"),
+        ("images", "x.jpg", "tile_unreadable", "a link that leads to no file"),
+    ]
 
 
 def test_progress_counts_slides(image_folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Commands that compare encoders and put one into a model repository."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,9 +21,11 @@ def probe(
     store: Annotated[Path, typer.Option(help="Tile store.")],
     label: Annotated[
         list[str] | None,
-        typer.Option(help="`slide`, or a label of the store; repeatable. Default: slide, organ."),
+        typer.Option(help="`slide`, or a label of the store; repeatable. Default: of few values."),
     ] = None,
-    tiles: Annotated[int, typer.Option(min=2, help="At most so many, evenly spaced.")] = 2500,
+    tiles: Annotated[
+        int, typer.Option(min=2, help="At most so many, of slides of all cases.")
+    ] = 2500,
     size: Annotated[
         int | None,
         typer.Option(min=32, help="Show tiles at so many px. Default: as in the store, 224."),
@@ -36,9 +37,15 @@ def probe(
     """Compare encoders by what their features tell of tiles: of the slide, of the organ."""
     import torch
 
+    from deepsmile.disk import write_file
+    from deepsmile.errors import RequestInvalid
     from deepsmile_training.encoders import comparison
+    from deepsmile_training.encoders.probe_report import table
     from deepsmile_training.tilesets.store import open_store
 
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        hint = "Name a file in a folder that exists."
+        raise RequestInvalid(f"--out {out}: no file can be written there", hint=hint)
     torch.set_num_threads(threads)
     opened = open_store(store)
     chosen = comparison.sample(opened, tiles)
@@ -48,10 +55,10 @@ def probe(
     with stages() as stage:
         found = comparison.compare(encoders, chosen, asked, seeds=seeds, stage=stage)
     typer.echo(f"{len(chosen.tiles):,} tiles, shown at {chosen.tiles.shape[1]} px")
-    typer.echo(comparison.table(found))
+    typer.echo(table(found))
     if out is not None:
         content = comparison.report(found, opened.digest, chosen)
-        out.write_text(json.dumps(content, indent=2) + "\n")
+        write_file(out, content.model_dump_json(indent=2) + "\n")
 
 
 def export_encoder(
@@ -75,13 +82,13 @@ def export_encoder(
     """Export an encoder to ONNX, check it against torch on real tiles, write it with its card."""
     import torch
 
+    from deepsmile_training.encoders.probe_report import read_report
     from deepsmile_training.encoders.release import candidate_of, release
 
     torch.set_num_threads(threads)
+    report = read_report(probed) if probed else None
     pixels, contract = _real_tiles(store, tiles)
-    candidate = candidate_of(
-        name, encoder, pixels, contract=contract, probe=_json(probed), data=data
-    )
+    candidate = candidate_of(name, encoder, pixels, contract=contract, probe=report, data=data)
     origin = candidate.provenance["origin"]["what"]  # paths may name patients
     command = f"deepsmile-train export-encoder '{origin}' --name {name}"
     command += "" if fp16 else " --no-fp16"
@@ -106,15 +113,3 @@ def _real_tiles(store: Path | None, folder: Path | None) -> tuple[Any, Any]:
     if folder is not None and store is None:
         return tiles_of_folder(folder), None
     raise RequestInvalid("give --store or --tiles", hint="The export is checked on real tiles.")
-
-
-def _json(path: Path | None) -> dict[str, Any] | None:
-    from deepsmile.errors import RequestInvalid
-
-    if path is None:
-        return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RequestInvalid(f"{path}: {error}", hint="Write it with `probe --out`.") from error
-    return content

@@ -56,7 +56,10 @@ def tiles(
         bool, typer.Option("--dry-run", help="Say what it would come to; write nothing.")
     ] = False,
 ) -> None:
-    """Pack tiles of slides, or tile images, for training. Run it again to go on or to add."""
+    """Pack tiles of slides, or tile images, for training. Run it again to go on or to add.
+
+    Slides that are not given again stay; to leave one out, make a new store.
+    """
     from deepsmile_training.tilesets.packing import pack
     from deepsmile_training.tilesets.pressing import Press
     from deepsmile_training.tilesets.recipe import TileRecipe

@@ -5,6 +5,7 @@ from typing import Any
 
 from deepsmile.report import RESEARCH_USE_ONLY
 from deepsmile_training.encoders.encoder_file import EncoderFile
+from deepsmile_training.encoders.probe_report import ProbeReport, table
 from deepsmile_training.encoders.tile_encoder import TILE_PX
 
 
@@ -17,7 +18,7 @@ def render_card(file: EncoderFile) -> str:
         _graph(file),
         _origin(provenance),
         _training(provenance.get("data"), provenance.get("training")),
-        _probe(provenance.get("probe")),
+        _probe(provenance.get("probe"), _own(file)),
         _agreement(provenance["export"]["agreement"]),
         _digests(file),
     ]
@@ -81,22 +82,28 @@ def _curve(points: list[list[float]]) -> str:
     return "\n".join(["| step | loss |", "|--:|--:|", *lines])
 
 
-def _probe(probe: dict[str, Any] | None) -> str:
+def _own(file: EncoderFile) -> tuple[str, str]:
+    """Digests by which a probe knows it: of its weights, and of the graph."""
+    return file.provenance["export"]["weights_sha256"], file.features.encoder.sha256
+
+
+def _probe(probe: dict[str, Any] | None, own: tuple[str, str]) -> str:
     if probe is None:
         return "## Probe\n\nNot probed."
+    told = ProbeReport.model_validate(probe)
     return f"""
 ## Probe
 
 Shares of tiles told right; intervals (95 %) by resampling cases. The slide is told by all other
 tiles, any other label by those of other cases only, and only its values that two cases have are
-asked for. {probe["tiles"]:,} tiles of store `{probe["store"]}`{_shown(probe)}.
+asked for. {told.tiles:,} tiles of store `{told.store}`{_shown(told.size_px)}. This
+encoder is in bold.
 
-{probe["table"]}
+{table(told.figures, own)}
 """
 
 
-def _shown(probe: dict[str, Any]) -> str:
-    size_px = probe.get("size_px", TILE_PX)
+def _shown(size_px: int) -> str:
     return "" if size_px == TILE_PX else f", shown to the encoder at {size_px} px"
 
 
@@ -118,6 +125,7 @@ def _digests(file: EncoderFile) -> str:
 ## Digests
 
 - made by: `{export["command"]}`
+- weights: `{export["weights_sha256"]}`
 - encoder: `{file.features.encoder.sha256}`
 - feature contract: `{file.features.digest}`
 - tiles of the check: `{export["agreement"]["tiles_sha256"]}`

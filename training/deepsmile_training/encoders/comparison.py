@@ -1,20 +1,23 @@
 """Comparison: encoders beside each other on the tiles of a store, the first as reference."""
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from deepsmile.bag import Features
+from deepsmile.digest import digest_of_file
 from deepsmile.errors import RequestInvalid
 from deepsmile.slides.slide import RGB
 from deepsmile_training.encoders.embedding import BATCH, Encode, embed, onnx_encode, torch_encode
 from deepsmile_training.encoders.probe import K, Names, knn_correct, linear_correct, over_cases
+from deepsmile_training.encoders.probe_report import Probed, ProbeReport, table
 from deepsmile_training.encoders.sources import (
     GRAMMAR,
     RANDOM,
@@ -23,14 +26,16 @@ from deepsmile_training.encoders.sources import (
     title_of,
 )
 from deepsmile_training.encoders.tile_encoder import TILE_PX
-from deepsmile_training.metrics import Estimate
+from deepsmile_training.encoders.weights import digest_of_weights
 from deepsmile_training.provenance import software_versions
 from deepsmile_training.stage import Stage
 from deepsmile_training.tilesets.store import TileStore
 
-SLIDE, USUAL = "slide", ("slide", "organ")
-SHOWN = 3
-"""Values of a label that the table names."""
+SLIDE = "slide"
+FEW = 10
+"""A label of more values is asked only by name."""
+NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
+MORE = "Give more --tiles, or a store of more slides and cases."
 
 
 @dataclass(frozen=True)
@@ -44,23 +49,6 @@ class Question:
     """(n,) tiles of one group tell nothing of each other; None: every tile is its own."""
     askable: NDArray[np.bool_]
     """(n,) whether the answer occurs in another group."""
-
-
-@dataclass(frozen=True)
-class Probed:
-    """One encoder's answers to one question: shares of tiles, intervals over cases."""
-
-    encoder: str
-    label: str
-    values: tuple[str, ...]
-    """The label's values that were asked for."""
-    tiles: int
-    cases: int
-    nearest: Estimate
-    neighbours: Estimate
-    linear: Estimate
-    gain: Estimate
-    """Of `neighbours` over the first encoder's, tile by tile."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +66,10 @@ class Sample:
 
 
 def sample(store: TileStore, max_tiles: int) -> Sample:
-    """At most so many tiles, evenly spaced over the store."""
-    chosen = np.unique(np.linspace(0, len(store) - 1, min(max_tiles, len(store))).astype(int))
+    """All tiles, or so many: of as many slides as can have more than `K` each, over all cases."""
+    chosen = np.arange(len(store))  # (n,)
+    if len(store) > max_tiles:
+        chosen = _some_tiles(store, max_tiles)  # (n,)
     slides = [store.slides[i] for i in store.slide_index[chosen]]
     columns = set.intersection(*(set(slide.labels) for slide in slides))
     return Sample(
@@ -88,6 +78,39 @@ def sample(store: TileStore, max_tiles: int) -> Sample:
         cases=np.array([slide.case for slide in slides]),
         labels={c: np.array([slide.labels[c] for slide in slides]) for c in sorted(columns)},
     )
+
+
+def _some_tiles(store: TileStore, max_tiles: int) -> NDArray[np.int64]:
+    """Numbers of tiles, evenly spaced within each slide, as many of each as of any other."""
+    sizes = np.bincount(store.slide_index)  # (slides,)
+    starts = np.cumsum(sizes) - sizes  # (slides,)
+    picked = _some_slides(store, sizes, max(max_tiles // (K + 1), 2))
+    having = (sizes[picked, None] >= np.arange(1, max_tiles + 1)).sum(axis=0)  # (max_tiles,) slides
+    most = int((np.cumsum(having) <= max_tiles).sum())  # tiles of a slide that has enough
+    return np.concatenate([starts[i] + _spread(sizes[i], most) for i in picked])  # (n,)
+
+
+def _some_slides(store: TileStore, sizes: NDArray[np.int64], count: int) -> list[int]:
+    """A slide of every case, then second ones, until there are `count`; evenly spaced cases.
+
+    Slides of `K` tiles or less are passed over, unless there are hardly others.
+    """
+    large = np.flatnonzero(sizes > K)  # (slides,)
+    rounds: dict[int, list[int]] = defaultdict(list)
+    seen: dict[str, int] = defaultdict(int)
+    for slide in (large if len(large) > 1 else np.arange(len(sizes))).tolist():
+        case = store.slides[slide].case
+        rounds[seen[case]].append(slide)
+        seen[case] += 1
+    picked: list[int] = []
+    for slides in rounds.values():
+        picked += [slides[i] for i in _spread(len(slides), count - len(picked))]
+    return sorted(picked)
+
+
+def _spread(among: int, count: int) -> NDArray[np.int64]:
+    """`count` of the numbers below `among`, evenly spaced, or all."""
+    return np.unique(np.linspace(0, among - 1, min(count, among)).astype(int))
 
 
 def shown_at(tiles: Sample, size_px: int) -> Sample:
@@ -108,14 +131,23 @@ def questions(tiles: Sample, labels: Sequence[str]) -> list[Question]:
     """What can be asked: of the slide by its other tiles, of any other label by other cases.
 
     Raises:
-        RequestInvalid: no such label, or it tells nothing; where none is named, it is left out.
+        RequestInvalid: no such label, or it tells nothing; where none is named, it is left out,
+            as are those of many values and measures.
     """
-    named = labels or [label for label in USUAL if label == SLIDE or label in tiles.labels]
+    kinds = [label for label, answers in tiles.labels.items() if _names_kinds(set(answers))]
+    named = labels or [SLIDE, *kinds]
     asked = [_question(tiles, label) for label in named]
     mute = [q.label for q in asked if not q.askable.any() or len(set(q.answers)) < 2]
     if labels and mute:
-        raise RequestInvalid(f"label {mute[0]}: no value of it is in two cases, or it has only one")
+        unit = "tiles" if mute[0] == SLIDE else "cases"
+        detail = f"label {mute[0]}: no value of it is in two {unit}, or it has only one"
+        raise RequestInvalid(detail, hint=MORE)
     return [q for q in asked if q.label not in mute]
+
+
+def _names_kinds(values: set[str]) -> bool:
+    """Whether a label is worth asking unnamed: two values, or a few that are no numbers."""
+    return len(values) == 2 or (len(values) <= FEW and not all(map(NUMBER.fullmatch, values)))
 
 
 def _question(tiles: Sample, label: str) -> Question:
@@ -142,31 +174,39 @@ def compare(
     """Every encoder on every question; of a random one, as many as there are seeds.
 
     Raises:
-        RequestInvalid: one is not there, or is an exported one that takes no tiles of this size.
+        RequestInvalid: there is nothing to ask, an encoder is not there, or it is an exported one
+            that takes no tiles of this size.
     """
+    if not asked:
+        slides = len(set(tiles.slides))
+        detail = f"{len(tiles.tiles)} tiles of {slides} slides: no label can be asked of them"
+        raise RequestInvalid(detail, hint=MORE)
     _check(sources, tiles.tiles.shape[1])
     found: list[Probed] = []
     reference: dict[str, NDArray[np.bool_]] = {}
-    for name, encode in _encoders(sources, tiles.tiles, seeds):
+    for name, sha256, encode in _encoders(sources, tiles.tiles, seeds):
         batches = -(-len(tiles.tiles) // BATCH)
         features = embed(encode, tiles.tiles, stage(name, batches))  # (n, D)
         for question in asked:
             neighbours = knn_correct(features, question.answers, question.groups, K)  # (n,)
             first = reference.setdefault(question.label, neighbours)  # (n,)
-            found.append(_probed(name, features, question, tiles.cases, (neighbours, first)))
+            one = _probed((name, sha256), features, question, tiles.cases, (neighbours, first))
+            found.append(one)
     return found
 
 
-def _encoders(sources: Sequence[str], tiles: RGB, seeds: int) -> Iterator[tuple[str, Encode]]:
+def _encoders(sources: Sequence[str], tiles: RGB, seeds: int) -> Iterator[tuple[str, str, Encode]]:
+    """Names, digests, and what encodes."""
     for source in sources:
         name = title_of(source)
         if source.endswith(".onnx"):
-            yield name, onnx_encode(Path(source))
-        elif not source.startswith(RANDOM):
-            yield name, torch_encode(settled_encoder(source, tiles)[0])
-        else:
-            for seed in range(seeds):
-                yield f"{name} seed {seed}", torch_encode(settled_encoder(source, tiles, seed)[0])
+            yield name, digest_of_file(Path(source)), onnx_encode(Path(source))
+            continue
+        is_random = source.startswith(RANDOM)
+        for seed in range(seeds if is_random else 1):
+            encoder, _ = settled_encoder(source, tiles, seed)
+            called = f"{name} seed {seed}" if is_random else name
+            yield called, digest_of_weights(encoder), torch_encode(encoder)
 
 
 def _check(sources: Sequence[str], size_px: int) -> None:
@@ -185,19 +225,23 @@ def _check(sources: Sequence[str], size_px: int) -> None:
 
 
 def _probed(
-    name: str,
+    encoder: tuple[str, str],
     features: Features,
     question: Question,
     cases: Names,
     answered: tuple[NDArray[np.bool_], NDArray[np.bool_]],
 ) -> Probed:
-    """`answered` are this encoder's answers by neighbours and the first one's, (n,) each."""
+    """`encoder` is its name and digest, `answered` its answers by neighbours and the first one's.
+
+    Answers are (n,) each.
+    """
     told = (features, question.answers, question.groups)
     neighbours, first = answered
     on = question.askable  # (n,)
     estimate = partial(over_cases, cases=cases[on], seed=0)
     return Probed(
-        encoder=name,
+        encoder=encoder[0],
+        sha256=encoder[1],
         label=question.label,
         values=tuple(sorted(set(question.answers[on].tolist()))),
         tiles=int(on.sum()),
@@ -209,38 +253,14 @@ def _probed(
     )
 
 
-def report(found: Sequence[Probed], store: str, tiles: Sample) -> dict[str, Any]:
-    """All figures, as JSON holds them; `store` is its digest."""
-    return {
-        "store": store,
-        "tiles": len(tiles.tiles),
-        "size_px": tiles.tiles.shape[1],
-        "neighbours": K,
-        "table": table(found),
-        "figures": [asdict(one) for one in found],
-        "software": software_versions(),
-    }
-
-
-def table(found: Sequence[Probed]) -> str:
-    """Markdown, one line per encoder and question."""
-    head = "| encoder | label | nearest | 20-NN | linear | 20-NN over the first |"
-    head = head.replace("20", str(K))
-    rows = [
-        f"| {one.encoder} | {_asked(one)} | {_cell(one.nearest)} | {_cell(one.neighbours)}"
-        f" | {_cell(one.linear)} | {_cell(one.gain, '+')} |"
-        for one in found
-    ]
-    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
-
-
-def _asked(one: Probed) -> str:
-    values = ", ".join(one.values) if len(one.values) <= SHOWN else f"{len(one.values)} values"
-    return f"{one.label}: {values}; {one.tiles:,} tiles, {one.cases} cases"
-
-
-def _cell(estimate: Estimate, sign: str = "") -> str:
-    value, low, high = (
-        f"{number:{sign}.3f}" for number in (estimate.value, estimate.low, estimate.high)
+def report(found: Sequence[Probed], store: str, tiles: Sample) -> ProbeReport:
+    """All figures; `store` is its digest."""
+    return ProbeReport(
+        store=store,
+        tiles=len(tiles.tiles),
+        size_px=tiles.tiles.shape[1],
+        neighbours=K,
+        table=table(found),
+        figures=tuple(found),
+        software=software_versions(),
     )
-    return f"{value} ({low} to {high})"

@@ -20,8 +20,9 @@ from deepsmile.bundle import (
 from deepsmile.contract import FeatureContract
 from deepsmile.errors import BundleCorrupt, BundleUnknown
 from deepsmile.frozen import Frozen, Name, Sha256
+from deepsmile.triton.models import ENCODER_SUFFIX
 
-SUFFIX = ".encoder.json"
+SUFFIX = ENCODER_SUFFIX
 
 Colour = tuple[float, float, float]
 

@@ -56,7 +56,10 @@ def _spread(count: int, what: str) -> Sequence[int]:
 
 
 def _image(path: Path) -> RGB:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        image = None  # its header claims more pixels than OpenCV will make room for
     if image is None or image.shape != (TILE_PX, TILE_PX, 3):
         found = "no image" if image is None else f"{image.shape[1]} x {image.shape[0]} px"
         raise RequestInvalid(f"{path}: {found}; a tile is {TILE_PX} x {TILE_PX} px")

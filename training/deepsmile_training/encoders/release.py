@@ -14,8 +14,8 @@ from deepsmile.disk import write_file
 from deepsmile.errors import RequestInvalid
 from deepsmile.frozen import Name
 from deepsmile.slides.slide import RGB
-from deepsmile.triton.config import CONFIG_FILE, Target, config_text
-from deepsmile.triton.models import MODEL_FILE, Model, Tensor
+from deepsmile.triton.config import write_configs
+from deepsmile.triton.models import MODEL_FILE
 from deepsmile_training.contracts import feature_contract
 from deepsmile_training.encoders.agreement import Agreement, measure
 from deepsmile_training.encoders.backbones import TIMM
@@ -27,8 +27,10 @@ from deepsmile_training.encoders.encoder_file import (
     write_encoder,
 )
 from deepsmile_training.encoders.history import history_of
+from deepsmile_training.encoders.probe_report import ProbeReport
 from deepsmile_training.encoders.sources import settled_encoder
 from deepsmile_training.encoders.tile_encoder import TILE_PX, TileEncoder, export_encoder
+from deepsmile_training.encoders.weights import digest_of_weights
 from deepsmile_training.provenance import TRAINING, software_versions, source_digest
 from deepsmile_training.publishing import copy_file
 
@@ -40,7 +42,9 @@ class Candidate:
     name: str
     encoder: TileEncoder
     provenance: dict[str, Any]
-    """How it was initialised and trained, and what a probe found."""
+    """How it was initialised and trained."""
+    probe: ProbeReport | None = None
+    """Of this encoder beside others."""
     contract: FeatureContract | None = None
     """The rules that its tiles were cut by; None: the project's own."""
 
@@ -51,7 +55,7 @@ def candidate_of(
     tiles: RGB,
     *,
     contract: FeatureContract | None = None,
-    probe: dict[str, Any] | None = None,
+    probe: ProbeReport | None = None,
     data: str | None = None,
 ) -> Candidate:
     """The encoder that `source` names, with what a training run left beside it.
@@ -64,8 +68,8 @@ def candidate_of(
     _check_name(name)
     encoder, origin = settled_encoder(source, tiles)
     training = history_of(Path(source)) if origin.kind == "file" else None
-    known = {"origin": asdict(origin), "data": data, "training": training, "probe": probe}
-    return Candidate(name, encoder, known, contract)
+    known = {"origin": asdict(origin), "data": data, "training": training}
+    return Candidate(name, encoder, known, probe, contract)
 
 
 def _check_name(name: str) -> None:
@@ -84,17 +88,19 @@ def release(
     """Export, compare with torch on `tiles` (n, 224, 224, 3), and write what passes.
 
     Raises:
-        RequestInvalid: the graph is not torch's equal, or `out` has another model of that name.
+        RequestInvalid: the graph is not torch's equal, the probe was of other encoders, or `out`
+            has another model of that name.
     """
+    weights = digest_of_weights(candidate.encoder)
     with TemporaryDirectory() as folder:
         model = Path(folder, MODEL_FILE)
         export_encoder(candidate.encoder, model)
         agreement = measure(candidate.encoder, model, tiles)
         agreement.demand(fp16=fp16)
-        place = Path(f"{candidate.name}_encoder", "1", MODEL_FILE)
-        put_model(model, out / place)
-    provenance = _provenance(candidate, agreement, tiles, command)
-    return _described(candidate, out, place, provenance)
+        if candidate.probe is not None:
+            candidate.probe.demand((weights, digest_of_file(model)))
+        export = _export(candidate.encoder, agreement, tiles, command) | {"weights_sha256": weights}
+        return _put(candidate, model, out, export)
 
 
 def put_model(model: Path, target: Path) -> None:
@@ -111,15 +117,16 @@ def put_model(model: Path, target: Path) -> None:
     copy_file(model, target)
 
 
-def _described(
-    candidate: Candidate, out: Path, place: Path, provenance: dict[str, Any]
+def _put(
+    candidate: Candidate, exported: Path, out: Path, export: dict[str, Any]
 ) -> RepositoryEncoder:
-    """Write configuration, card and encoder file of a model that is in place."""
-    encoder, sha256 = candidate.encoder, digest_of_file(out / place)
+    """Write model, card, encoder file and configuration, once all that they say is known."""
+    encoder, sha256 = candidate.encoder, digest_of_file(exported)
     known = Encoder(name=candidate.name, sha256=sha256, feature_dim=encoder.feature_dim)
     rules = candidate.contract or feature_contract(known)
     features = rules.model_copy(update={"encoder": known})
-    model, card = place.as_posix(), f"{candidate.name}.encoder.card.md"
+    model, card = f"{candidate.name}_encoder/1/{MODEL_FILE}", f"{candidate.name}.encoder.card.md"
+    probe = candidate.probe.model_dump(mode="json") if candidate.probe else None
     content = {
         "format": "deepsmile-encoder/1",
         "name": candidate.name,
@@ -128,13 +135,15 @@ def _described(
         "features": features,
         "model": model,
         "card": card,
-        "provenance": provenance,
+        "provenance": {**candidate.provenance, "probe": probe, "export": export},
     }
     text = render_card(EncoderFile.model_validate({**content, "files": {}}))
+    put_model(exported, out / model)
     write_file(out / card, text)
-    write_file(out / place.parent.parent / CONFIG_FILE, triton_config(known))
     files = {path: digest_of_file(out / path) for path in (model, card)}
-    return write_encoder(out, EncoderFile.model_validate({**content, "files": files}))
+    written = write_encoder(out, EncoderFile.model_validate({**content, "files": files}))
+    write_configs(out)
+    return written
 
 
 def preprocessing(encoder: TileEncoder) -> Preprocessing:
@@ -147,30 +156,12 @@ def preprocessing(encoder: TileEncoder) -> Preprocessing:
     )
 
 
-def triton_config(encoder: Encoder, target: Target = Target.GPU) -> str:
-    """`config.pbtxt` of an encoder that no bundle has yet, as `deepsmile export` writes it."""
-    model = Model(
-        f"{encoder.name}_encoder",
-        "1",
-        sha256=encoder.sha256,
-        input=Tensor("tiles", "UINT8", (TILE_PX, TILE_PX, 3)),
-        outputs=(Tensor("features", "FP32", (encoder.feature_dim,)),),
-        is_batched=True,
-    )
-    return config_text(model, {model.version: model.sha256}, target)
-
-
-def _provenance(
-    candidate: Candidate, agreement: Agreement, tiles: RGB, command: str
-) -> dict[str, Any]:
+def _export(encoder: TileEncoder, agreement: Agreement, tiles: RGB, command: str) -> dict[str, Any]:
     measured = asdict(agreement) | {"batches": list(agreement.batches)}
-    is_timms = candidate.encoder.name.startswith(TIMM)
+    is_timms = encoder.name.startswith(TIMM)
     return {
-        **candidate.provenance,
-        "export": {
-            "command": command,
-            "agreement": {**measured, "tiles_sha256": digest_of(tiles.tobytes().hex())},
-            "software": software_versions() | ({"timm": version("timm")} if is_timms else {}),
-            "source_digest": source_digest(TRAINING),
-        },
+        "command": command,
+        "agreement": {**measured, "tiles_sha256": digest_of(tiles.tobytes().hex())},
+        "software": software_versions() | ({"timm": version("timm")} if is_timms else {}),
+        "source_digest": source_digest(TRAINING),
     }

@@ -1,10 +1,12 @@
 """Codec: a tile's pixels as bytes, and back."""
 
 from dataclasses import dataclass
+from io import BytesIO
 
 import cv2
 import imagecodecs
 import numpy as np
+import PIL.Image
 
 from deepsmile.slides.slide import RGB
 from deepsmile_training.tilesets.recipe import Encoding
@@ -17,6 +19,8 @@ JPEG_MAGIC, PNG_MAGIC = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 JPEG_END = b"\xff\xd9"
 END_BYTES = 64
 """Where a JPEG's end is looked for; libjpeg makes up what a cut file lacks and does not say so."""
+MOST_PX = 1 << 26
+"""Of an image, 8192 x 8192: a header may claim any size, and decoders take memory for it."""
 
 
 class TileDamaged(ValueError):
@@ -37,18 +41,31 @@ def decode(data: bytes) -> Image:
     """An image as 8-bit RGB; grey, alpha, palettes and 16 bits are converted.
 
     Raises:
-        TileDamaged: it cannot be decoded, or was cut short.
+        TileDamaged: it cannot be decoded, was cut short, or claims more than `MOST_PX`.
     """
+    _check_size(data)
     native = _decode_native(data)
     if native is not None:
         return Image(native, data)
     try:
         converted = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
+    except (cv2.error, MemoryError) as error:
         raise TileDamaged("no image") from error
     if converted is None:
         raise TileDamaged("no image that can be decoded")
     return Image(converted.astype(np.uint8, copy=False), None)
+
+
+def _check_size(data: bytes) -> None:
+    try:
+        with PIL.Image.open(BytesIO(data)) as header:
+            width, height = header.size
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
+        raise TileDamaged(str(error)) from error
+    except (OSError, ValueError, OverflowError):
+        return  # whoever decodes it says what is wrong with it
+    if width * height > MOST_PX:
+        raise TileDamaged(f"{width} x {height} px, more than a tile image can have")
 
 
 def _decode_native(data: bytes) -> RGB | None:
@@ -62,7 +79,7 @@ def _decode_native(data: bytes) -> RGB | None:
             image = imagecodecs.png_decode(data)
         else:
             return None
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MemoryError) as error:
         raise TileDamaged(str(error)) from error
     is_rgb = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     return np.asarray(image) if is_rgb else None

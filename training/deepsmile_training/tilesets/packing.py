@@ -23,7 +23,7 @@ from deepsmile_training.tilesets.cutting import Finding
 from deepsmile_training.tilesets.pressing import Press, shard_of, stored
 from deepsmile_training.tilesets.recipe import TileRecipe
 from deepsmile_training.tilesets.shard import Dropped
-from deepsmile_training.tilesets.sources import Entry, Sources
+from deepsmile_training.tilesets.sources import NOT_FOUND, Entry, Sources
 from deepsmile_training.tilesets.store import (
     SHARDS,
     SHEETS,
@@ -57,18 +57,24 @@ class _Run:
 def pack(sources: Sources, press: Press, stage: Stage) -> TileStore:
     """Pack every slide that can be; the others are in the store's list, each with its reason.
 
+    Slides that the store has already, and that these sources have not, stay in it.
+
     Raises:
         RequestInvalid: no tile could be packed; the folder holds tiles of another recipe, or
             another run is at it.
+        TilesCorrupt: a shard is damaged, of a slide that these sources have not.
         StorageFull: the disk is; the same call goes on where this one stopped.
     """
     for name in (SHARDS, SHEETS):
         (press.folder / name).mkdir(parents=True, exist_ok=True)
     with _alone(press.folder), saying_full("no room left while packing", AGAIN):
-        _claim(press)
+        kept = _kept(_claim(press), press, sources)
         outcomes = _pack_all(sources.entries, press, stage)
-        file = _listed(outcomes, sources.dropped, press.recipe)
-        _check_not_empty(file)
+        packed = [outcome.slide for outcome in outcomes if outcome.slide is not None]
+        dropped = [*sources.dropped, *(one for outcome in outcomes for one in outcome.dropped)]
+        if not packed:
+            raise _nothing(dropped, press.recipe.rules.tile_px)
+        file = _listed([*kept.slides, *packed], [*dropped, *kept.dropped], press.recipe)
         write_file(press.folder / "store.json", file.model_dump_json(indent=1))
     return open_store(press.folder)
 
@@ -87,17 +93,19 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _claim(press: Press) -> None:
-    """Say whose folder it is before the first tile is in it."""
+def _claim(press: Press) -> StoreFile:
+    """Say whose folder it is before the first tile is in it; what is listed there already."""
     file, begun = read_store_file(press.folder), StoreFile(complete=False, recipe=press.recipe)
     taken = file is not None and (file.complete or any((press.folder / SHARDS).iterdir()))
     if file is None or not taken:
         write_file(press.folder / "store.json", begun.model_dump_json(indent=1))
-    elif file.recipe != press.recipe:
+        return begun
+    if file.recipe != press.recipe:
         hint = "Choose another folder, or delete this one."
         what = ", ".join(_differing(file.recipe, press.recipe))
         detail = f"{press.folder} holds tiles of another recipe: {what} differ"
         raise RequestInvalid(detail, hint=hint)
+    return file
 
 
 def _differing(one: TileRecipe, other: TileRecipe) -> list[str]:
@@ -149,36 +157,53 @@ def _none(entry: Entry, finding: Finding, code: str, detail: str) -> Outcome:
     return Outcome(None, (slide, *finding.dropped))
 
 
+def _kept(listed: StoreFile, press: Press, sources: Sources) -> StoreFile:
+    """What is listed of slides that this run was not given.
+
+    Raises:
+        TilesCorrupt: to be verified, and not as it was packed.
+    """
+    given = {entry.name for entry in sources.entries}
+    given |= {one.slide for one in sources.dropped if one.tile is None and one.code != NOT_FOUND}
+    slides = tuple(slide for slide in listed.slides if slide.name not in given)
+    dropped = [one for one in listed.dropped if one.slide not in given and one.code != NOT_FOUND]
+    kept = listed.model_copy(update={"slides": slides, "dropped": tuple(dropped)})
+    if press.verify:
+        TileStore(press.folder, kept).verify()
+    return kept
+
+
 def _listed(
-    outcomes: Sequence[Outcome], dropped: Sequence[Dropped], recipe: TileRecipe
+    slides: Sequence[StoredSlide], dropped: Sequence[Dropped], recipe: TileRecipe
 ) -> StoreFile:
-    """Slides in their order; of several with the same bytes the first, lest splits share one."""
-    slides: dict[str, StoredSlide] = {}
-    missing = list(dropped)
-    for outcome in outcomes:
-        missing += outcome.dropped
-        if (slide := outcome.slide) is None:
-            continue
-        if slide.sha256 in slides:
-            detail = f"the same bytes as {slides[slide.sha256].name}"
+    """Slides by name; of several with the same bytes the first, lest splits share one."""
+    first: dict[str, StoredSlide] = {}
+    names = {slide.name for slide in slides}
+    told = dict.fromkeys(dropped)  # an earlier run may have said the same
+    missing = [one for one in told if one.code != NOT_FOUND or not _spellings(one) & names]
+    for slide in sorted(slides, key=lambda slide: slide.name):
+        if slide.sha256 in first:
+            detail = f"the same bytes as {first[slide.sha256].name}"
             missing.append(Dropped(slide=slide.name, tile=None, code="slide_twice", detail=detail))
         else:
-            slides[slide.sha256] = slide
+            first[slide.sha256] = slide
     return StoreFile(
-        complete=True, recipe=recipe, slides=tuple(slides.values()), dropped=tuple(missing)
+        complete=True, recipe=recipe, slides=tuple(first.values()), dropped=tuple(missing)
     )
 
 
-def _check_not_empty(file: StoreFile) -> None:
-    if file.slides:
-        return
-    sizes = [one.detail for one in file.dropped if one.code == "tile_size"]
+def _spellings(one: Dropped) -> set[str]:
+    """A manifest names slides with or without suffix."""
+    return {one.slide, Path(one.slide).stem}
+
+
+def _nothing(dropped: Sequence[Dropped], px: int) -> RequestInvalid:
+    sizes = [one.detail for one in dropped if one.code == "tile_size"]
     if sizes:
-        px = file.recipe.rules.tile_px
         hint = f"Give --resize to resize them, if they show as much tissue as {px} px tiles do."
-        raise RequestInvalid(f"no image is {px} x {px} px; the first is {sizes[0]}", hint=hint)
-    reasons = "; ".join(f"{one.slide}: {one.code}, {one.detail}" for one in file.dropped[:5])
-    raise RequestInvalid(
+        return RequestInvalid(f"no image is {px} x {px} px; the first is {sizes[0]}", hint=hint)
+    reasons = "; ".join(f"{one.slide}: {one.code}, {one.detail}" for one in dropped[:5])
+    return RequestInvalid(
         f"no tile to pack: {reasons or 'no slide and no tile image was found'}",
         hint="Check the source; tile images need --images.",
     )

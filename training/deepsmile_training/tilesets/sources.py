@@ -12,6 +12,8 @@ from deepsmile_training.tilesets.manifest import Manifest, Row
 from deepsmile_training.tilesets.shard import Dropped
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+NOT_FOUND = "slide_not_found"
+"""Code of a slide that a manifest names and no source has."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,20 @@ def find_images(places: Sequence[Path], manifest: Manifest | None) -> Sources:
         SlideNotFound: a place does not exist.
     """
     slides: dict[str, list[Path]] = {}
+    odd: list[Path] = []
     for place in places:
         if not place.is_dir():
             raise SlideNotFound(f"{place}: no such folder")
         for path in sorted(place.absolute().rglob("*")):
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            if path.is_file():
                 slides.setdefault(_slide_of_image(path), []).append(path)
-    return _matched([_image_entry(name, files) for name, files in slides.items()], manifest)
+            else:
+                odd.append(path)
+    found = _matched([_image_entry(name, files) for name, files in slides.items()], manifest)
+    no_files = [_no_file(path) for path in odd if path.name not in slides]
+    return Sources(found.entries, (*found.dropped, *no_files))
 
 
 def _case_of(slide: str) -> str:
@@ -120,7 +129,7 @@ def _matched(found: Sequence[Entry], manifest: Manifest | None) -> Sources:
             entries[entry.name] = _with_row(entry, row)
     names = {name for entry in entries.values() for name in (entry.name, entry.files[0].name)}
     missing = [name for name in rows if name not in names]
-    dropped += [_drop(name, "slide_not_found", "the manifest names it") for name in missing]
+    dropped += [_drop(name, NOT_FOUND, "the manifest names it") for name in missing]
     return Sources(tuple(sorted(entries.values(), key=lambda e: e.name)), tuple(dropped))
 
 
@@ -143,6 +152,12 @@ def _with_row(entry: Entry, row: Row | None) -> Entry:
     case = (row.case if row else "") or _case_of(entry.name)
     labels, mpp = (entry.labels | row.labels, row.mpp) if row else (entry.labels, None)
     return Entry(entry.name, case, entry.files, labels, mpp)
+
+
+def _no_file(path: Path) -> Dropped:
+    detail = "a folder" if path.is_dir() else "a link that leads to no file"
+    slide = _slide_of_image(path)
+    return Dropped(slide=slide, tile=path.name, code="tile_unreadable", detail=detail)
 
 
 def _drop(name: str, code: str, detail: str) -> Dropped:
