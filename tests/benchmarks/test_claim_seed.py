@@ -20,7 +20,7 @@ from deepsmile.settings import shipped_repository
 from deepsmile_training.cohorts.splitting import SplitPlan, make_split
 from deepsmile_training.encoders.encoder_file import find_encoder
 from deepsmile_training.metrics import Estimate
-from deepsmile_training.prepared.features import FILE, FeatureSet
+from deepsmile_training.prepared.features import list_bags
 from deepsmile_training.prepared.prepared import Prepared, open_prepared
 from deepsmile_training.synthetic.anatomy import TILE_UM, draw_anatomy
 from tests.training.tilesets.conftest import no_stage
@@ -106,9 +106,7 @@ def _prepared(root: Path, count: int) -> Prepared:
             features.astype(np.float32), cells, (0, 0), (256, 256), "0" * 64, contract.digest
         )
         save_bag(bag, bags / f"{slide.name}.npz")
-    names = tuple(sorted(slide.name for slide in slides))
-    known = FeatureSet(folder=EXTRACTOR, features=contract, slides=names, dropped={})
-    known.write(bags / FILE)
+    list_bags(bags, contract, [slide.name for slide in slides], {})
     cohort = claim.cohort_of(slides)
     cohort.write(root / "cohort.json")
     make_split(cohort, SplitPlan(folds=3, labels=LABELS)).write(root / "split.json")

@@ -6,6 +6,7 @@ from pathlib import Path
 from deepsmile.backends import TileEncoder
 from deepsmile.bag import FeatureBag, load_bag, save_bag
 from deepsmile.contract import FeatureContract
+from deepsmile.digest import digest_of_slide
 from deepsmile.pipeline import SlideSource, extract
 from deepsmile.reading import Reader
 
@@ -35,15 +36,22 @@ def extract_bags(
 def kept_bag(
     slide: Path, saved: Path, contract: FeatureContract, encoder: TileEncoder, reader: Reader
 ) -> FeatureBag:
-    """The bag of `saved`, checked; or else made, and saved if there is any tissue.
+    """The bag of `saved` if it is this slide's; or else made, and saved if there is any tissue.
+
+    To see whose it is the slide is hashed, which takes a small part of the time of its extraction;
+    a slide that is gone cannot be another one.
 
     Raises:
         BagCorrupt, BundleMismatch: `saved` is damaged, or of another contract.
         SlideError, Abstention: the slide has no bag.
     """
+    sha256 = None
     if saved.exists():
-        return load_bag(saved, contract.digest)
-    bag = extract(SlideSource(slide), contract, encoder, reader).need_bag()
+        kept = load_bag(saved, contract.digest)
+        sha256 = digest_of_slide(slide) if slide.exists() else kept.slide_sha256
+        if kept.slide_sha256 == sha256:
+            return kept
+    bag = extract(SlideSource(slide, sha256), contract, encoder, reader).need_bag()
     if len(bag.features):
         save_bag(bag, saved)
     return bag

@@ -76,6 +76,13 @@ def test_a_wrong_role_is_named(tmp_path: Path):
     assert "--column who=" in result.exception.detail
 
 
+@pytest.mark.parametrize("words", [("cohort", "generic", ".", "--label", "x"), ("split", ".")])
+def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path, words: tuple[str, ...]):
+    result = call(*words, "--out", tmp_path / "out.json")
+    assert isinstance(result.exception, CohortInvalid)
+    assert "Is a directory" in result.exception.detail
+
+
 def test_columns_without_their_table_are_not_ignored(tmp_path: Path):
     words = ("--hrd", "h", "--manifest", "m", "--out", "o", "--column", "TP53_driver")
     result = call("cohort", "tcga-bc", *words)

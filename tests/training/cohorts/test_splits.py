@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepsmile_training.cohorts.cohort import Cohort, make_cohort
+from deepsmile_training.cohorts.cohort import make_cohort
 from deepsmile_training.cohorts.counting import count_split
 from deepsmile_training.cohorts.dealing import deal
 from deepsmile_training.cohorts.labels import resolve_labels
@@ -155,25 +155,6 @@ def test_subsets_are_nested_balanced_tenths_of_the_training_patients():
         assert [len(one) for one in sets] == [12 * tenth for tenth in range(1, 11)]
         assert all(abs(count - 3.6 * (k + 1)) <= 1 + k for k, count in enumerate(positives))
         assert positives[0] in (3, 4)
-
-
-def with_part(cohort: Cohort, tested: int) -> Cohort:
-    people = [
-        one.model_copy(update={"strata": {"part": "test" if index % 3 == tested else "train"}})
-        for index, one in enumerate(cohort.patients)
-    ]
-    return make_cohort("parts", people, classes=cohort.classes)
-
-
-def test_published_test_patients_stay_the_test():
-    cohort = with_part(msi_cohort(), 1)
-    plan = SplitPlan(kind="fixed-test", test_where=("part", "test"), labels=("MSI",))
-    expected = tuple(f"P{index:03d}" for index in range(1, 60, 3))
-    assert {fold.test for fold in make_split(cohort, plan).folds} == {expected}
-    with pytest.raises(CohortInvalid, match="no patient of parts has part = tested"):
-        make_split(cohort, plan.model_copy(update={"test_where": ("part", "tested")}))
-    with pytest.raises(CohortInvalid, match="fixed-test"):
-        SplitPlan(test_where=("part", "test"))
 
 
 @pytest.mark.parametrize("kind", ["nested", "fixed-test"])

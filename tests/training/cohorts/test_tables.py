@@ -38,6 +38,30 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path):
         read_table(path, ("patient", "slide"))
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    ("rows", "where"),
+    [
+        (["p0 b0 neg no ", "p1 b1 pos no "], "row 1"),
+        (["p0 b0 neg no x", "p1 b1 pos no"], "row 1"),
+        (["p0 b0 neg no x y"], "row 1"),
+        (["p0 b0 neg no", "p1 b1 pos no "], "line 3"),
+    ],
+)
+def test_cells_beyond_the_header_shift_no_column(
+    tmp_path: Path, separator: str, rows: list[str], where: str
+):
+    lines = [row.replace(" ", separator) for row in ("patient biopsy status smoker", *rows)]
+    path = write_lines(tmp_path / "table.csv", *lines)
+    with pytest.raises(CohortInvalid, match=where):
+        read_table(path)
+
+
+def test_a_separator_at_the_end_of_every_line_shifts_nothing(tmp_path: Path):
+    path = write_lines(tmp_path / "table.csv", "patient,label,", "007,a b,", "8,,")
+    assert rows_of(read_table(path)) == ROWS
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -56,6 +80,13 @@ def test_what_is_no_table_is_refused(tmp_path: Path, name: str, content: bytes):
 def test_an_absent_file_is_named(tmp_path: Path):
     with pytest.raises(CohortInvalid, match="no such file"):
         read_table(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("name", ["folder", "folder.xlsx"])
+def test_a_folder_is_no_table(tmp_path: Path, name: str):
+    (tmp_path / name).mkdir()
+    with pytest.raises(CohortInvalid, match=rf"{name}: not a table .*Is a directory"):
+        read_table(tmp_path / name)
 
 
 @pytest.mark.parametrize("text", ["many", "nan", "inf", "-inf", "1,5"])

@@ -10,6 +10,7 @@ import pytest
 from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bag import load_bag
 from deepsmile.bundle import Bundle
+from deepsmile.digest import digest_of_file
 from deepsmile.errors import BagCorrupt, RequestInvalid
 from deepsmile.pipeline import SlideSource, extract
 from deepsmile.reading import Reader, ReaderLimits
@@ -103,6 +104,31 @@ def test_what_is_there_is_not_made_again(
     assert again == prepared.feature_set("tiny", fold=0)
 
 
+def test_another_slide_under_the_same_name_is_read(
+    slides: dict[str, Path], extractor: Extractor, tmp_path: Path
+) -> None:
+    """And the features are then other ones to whatever was made of them."""
+    first, second = slides["p02-a"], slides["p03-a"]
+    known = [
+        extract_features({"s": slide}, (), extractor, tmp_path, lambda: None)
+        for slide in (first, second, second, first)
+    ]
+    assert known[1] == known[2] != known[0] == known[3]
+    bag = load_bag(tmp_path / "features" / "tiny" / "s.npz", extractor.contract.digest)
+    assert bag.slide_sha256 == digest_of_file(first)
+
+
+def test_a_bag_that_was_deleted_is_made_again(
+    slides: dict[str, Path], extractor: Extractor, prepared: Prepared
+) -> None:
+    known = prepared.feature_set("tiny", fold=0)
+    (prepared.root / "features" / "tiny" / "p05-a.npz").unlink()
+    with pytest.raises(CohortInvalid, match="gone or changed: p05-a"):
+        prepared.feature_set("tiny", fold=0)
+    extract_features(slides, (LOST,), extractor, prepared.root, lambda: None)
+    assert prepared.feature_set("tiny", fold=0) == known
+
+
 def test_a_damaged_bag_is_refused(
     slides: dict[str, Path], extractor: Extractor, tmp_path: Path
 ) -> None:
@@ -157,14 +183,3 @@ def test_other_features_are_never_taken(
 ) -> None:
     with pytest.raises(CohortInvalid, match=complaint):
         attempt(prepared)
-
-
-def test_an_extractor_of_the_fold_s_own_goes_first(prepared: Prepared, tmp_path: Path) -> None:
-    """RESOLUTIONS row 17: pre-trained without the fold's test patients."""
-    folder = tmp_path / "features"
-    for name in ("tiny", "tiny@1"):
-        known = prepared.feature_set("tiny", 0).model_copy(update={"folder": name})
-        known.write(folder / name / "features.json")
-    moved = Prepared(tmp_path, prepared.cohort, prepared.split)
-    assert moved.extractors == ("tiny",)
-    assert [moved.feature_set("tiny", fold).folder for fold in (0, 1)] == ["tiny", "tiny@1"]

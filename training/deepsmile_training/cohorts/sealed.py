@@ -55,6 +55,8 @@ def _read_object(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise CohortInvalid(f"{path}: no such file") from error
+    except OSError as error:
+        raise CohortInvalid(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise CohortInvalid(f"{path.name}: not JSON: {error}") from error
     if not isinstance(content, dict):

@@ -12,6 +12,7 @@ from deepsmile_training.cohorts.cohort import Cohort
 from deepsmile_training.cohorts.problems import CohortInvalid, PatientOverlap, some
 from deepsmile_training.cohorts.rules import DevelopmentScores, Thresholds
 from deepsmile_training.cohorts.sealed import Record, Sealed, read_sealed
+from deepsmile_training.cohorts.strata import sites_of
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -86,7 +87,8 @@ def load_split(path: Path, cohort: Cohort) -> Split:
     """A split as it was written, for this very cohort.
 
     Raises PatientOverlap where a patient is in two parts, CohortInvalid where patients are
-    missing, thresholds differ from what the patients give, or the cohort is another one.
+    missing, thresholds differ from what the patients give, sites that were to stay whole do not,
+    or the cohort is another one.
     """
     split = read_sealed(path, Split)
     check_split(split, cohort)
@@ -94,7 +96,7 @@ def load_split(path: Path, cohort: Cohort) -> Split:
 
 
 def check_split(split: Split, cohort: Cohort) -> None:
-    """Raises CohortInvalid unless the split is this cohort's."""
+    """Raises CohortInvalid unless the split is this cohort's, and what it says of itself."""
     listed = chain.from_iterable(fold.part(part) for fold in split.folds for part in PARTS)
     strangers = sorted(set(listed) - set(cohort.by_name))
     if strangers:
@@ -106,6 +108,8 @@ def check_split(split: Split, cohort: Cohort) -> None:
             rule = cohort.rules[label]
             if rule.fit(development_scores(cohort, fold, rule.column)) != thresholds:
                 raise CohortInvalid(f"label {label}: thresholds are not the training patients'")
+        if split.made.get("by_site"):
+            _refuse_shared_sites(fold, cohort)
 
 
 def _refuse_overlap(parts: Iterable[tuple[str, ...]]) -> None:
@@ -113,3 +117,16 @@ def _refuse_overlap(parts: Iterable[tuple[str, ...]]) -> None:
     twice = sorted(name for name, count in times.items() if count > 1)
     if twice:
         raise PatientOverlap(f"patients in two parts: {some(twice)}")
+
+
+def _refuse_shared_sites(fold: Fold, cohort: Cohort) -> None:
+    parts = [[cohort.by_name[name] for name in fold.part(part)] for part in PARTS]
+    for its in parts:
+        sites_of(its)  # refuses those without one
+    times = Counter(chain.from_iterable({str(one.site) for one in its} for its in parts))
+    shared = sorted(site for site, count in times.items() if count > 1)
+    if shared:
+        raise CohortInvalid(
+            f"by_site: sites in two parts of a fold: {some(shared)}",
+            hint="Split again: leave out by_site, or a test_where that cuts sites in two.",
+        )

@@ -10,7 +10,7 @@ from deepsmile_training.cohorts.dealing import deal
 from deepsmile_training.cohorts.labels import resolve_labels
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.sealed import Record
-from deepsmile_training.cohorts.splits import Fold, Kind, Split
+from deepsmile_training.cohorts.splits import Fold, Kind, Split, check_split
 from deepsmile_training.cohorts.strata import sites_of, strata_of
 
 TENTHS = 10
@@ -51,17 +51,20 @@ class SplitPlan(Record):
 def make_split(cohort: Cohort, plan: SplitPlan) -> Split:
     """Every patient in one part of each fold, balanced, and the same for the same plan.
 
-    Raises CohortInvalid where a part would lack a class of one of the plan's labels.
+    Raises CohortInvalid where a part would lack a class of one of the plan's labels, or published
+    test patients share a site with others and sites shall stay whole.
     """
     folds = _nested(cohort, plan) if plan.kind == "nested" else _fixed(cohort, plan)
     if plan.subsets:
         folds = [_with_subsets(cohort, plan, fold, index) for index, fold in enumerate(folds)]
-    return Split(
+    split = Split(
         cohort=cohort.digest,
         kind=plan.kind,
         made=plan.model_dump(mode="json"),
         folds=tuple(with_thresholds(cohort, fold, plan.labels) for fold in folds),
     )
+    check_split(split, cohort)
+    return split
 
 
 def with_thresholds(cohort: Cohort, fold: Fold, labels: tuple[str, ...]) -> Fold:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import pandas as pd
@@ -23,7 +24,7 @@ def read_table(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
         table = _read_workbook(path) if path.suffix.lower() in EXCEL else _read_text(path)
     except FileNotFoundError as error:
         raise CohortInvalid(f"{path}: no such file") from error
-    except (ValueError, BadZipFile, KeyError) as error:
+    except (OSError, ValueError, BadZipFile, KeyError) as error:
         raise CohortInvalid(f"{path.name}: not a table that can be read: {error}") from error
     table.columns = table.columns.astype(str).str.strip()
     missing = [column for column in columns if column not in table.columns]
@@ -34,6 +35,22 @@ def read_table(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
     for column in table.columns:
         cells = table[column].str.strip()
         table[column] = cells.mask(cells == "")
+    return table
+
+
+def read_cells(path: Path, separator: str = ",", **options: Any) -> pd.DataFrame:  # noqa: ANN401
+    """All cells of a text table as text; `options` are pandas' own.
+
+    Raises ParserError where a row has more cells than the header: pandas would take its first
+    ones for names, and give every column the cells of the next.
+    """
+    table: pd.DataFrame = pd.read_csv(
+        path, sep=separator, dtype=str, encoding="utf-8-sig", **options
+    )
+    if not isinstance(table.index, pd.RangeIndex):
+        raise pd.errors.ParserError(
+            f"row 1 below the header has more cells than the header's {len(table.columns)}"
+        )
     return table
 
 
@@ -76,4 +93,4 @@ def _read_text(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig") as file:
         header = file.readline()
     separator = max(SEPARATORS, key=header.count)
-    return pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig")
+    return read_cells(path, separator)

@@ -1,25 +1,32 @@
 """Features: a cohort's slides through serving's own pipeline, by one encoder.
 
 PREPARED/features/NAME/ gets one bag per slide and `features.json`, which says by which contract,
-and which slides have none and why. A bag that is there already is not made again.
+with the digest of each bag, and which slides have none and why. A bag that is there already is
+not made again, unless the slide is another one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 
 from deepsmile.backends import TileEncoder
 from deepsmile.contract import FeatureContract
+from deepsmile.digest import digest_of_file
 from deepsmile.errors import Abstention, RequestInvalid, SlideError
 from deepsmile.reading import Reader
-from deepsmile_training.cohorts.problems import CohortInvalid
+from deepsmile_training.cohorts.problems import CohortInvalid, some
 from deepsmile_training.cohorts.sealed import Sealed, read_sealed
 from deepsmile_training.extraction import kept_bag
 
 FILE = "features.json"
+AGAIN = (
+    "Run `deepsmile-train features` again: it makes the bags that are not there. Delete those that"
+    " were changed by hand first."
+)
 
 
 class FeatureSet(Sealed):
@@ -28,8 +35,8 @@ class FeatureSet(Sealed):
     folder: str
     """Its name, and the extractor's."""
     features: FeatureContract
-    slides: tuple[str, ...]
-    """That have a bag, sorted."""
+    slides: dict[str, str]
+    """That have a bag, sorted, to the SHA-256 of its file."""
     dropped: dict[str, str]
     """Slide -> why it has none: not found, abstained, or damaged."""
 
@@ -78,26 +85,58 @@ def extract_features(
         complaints = dict(zip(names, pool.map(make, names), strict=True))
     dropped = {name: why for name, why in complaints.items() if why}
     dropped |= dict.fromkeys(missing, "slide_missing: not in the folder")
-    made = tuple(name for name in names if name not in dropped)
+    made = [name for name in names if name not in dropped]
     if not made:
         raise RequestInvalid(f"no slide gave features: {next(iter(dropped.values()), 'none')}")
-    found = FeatureSet(
-        folder=extractor.name, features=extractor.contract, slides=made, dropped=dropped
-    )
+    return list_bags(folder, extractor.contract, made, dropped)
+
+
+def list_bags(
+    folder: Path, contract: FeatureContract, slides: Iterable[str], dropped: Mapping[str, str]
+) -> FeatureSet:
+    """Write which bags there are, as they are now."""
+    digests = {name: digest_of_file(folder / f"{name}.npz") for name in sorted(slides)}
+    found = FeatureSet(folder=folder.name, features=contract, slides=digests, dropped=dict(dropped))
     found.write(folder / FILE)
     return found
 
 
 def load_feature_set(folder: Path) -> FeatureSet:
-    """What an extractor made.
+    """What an extractor made, its bags as they were.
 
     Raises:
-        CohortInvalid: nothing, or its list was changed, or renamed by hand.
+        CohortInvalid: nothing, or its list or a bag was changed, removed or renamed by hand.
     """
-    known = read_sealed(folder / FILE, FeatureSet)
+    try:
+        known = read_sealed(folder / FILE, FeatureSet)
+    except CohortInvalid as error:
+        raise CohortInvalid(f"features/{folder.name}: {error.detail}", hint=AGAIN) from error
     if known.folder != folder.name:
         raise CohortInvalid(f"features/{folder.name} are those of {known.folder}")
+    _check_bags(folder, known)
     return known
+
+
+def _check_bags(folder: Path, known: FeatureSet) -> None:
+    """Bags are hashed once in a process, and again when they were touched."""
+    changed = [
+        name
+        for name, sha256 in known.slides.items()
+        if _digest_of(folder / f"{name}.npz") != sha256
+    ]
+    if changed:
+        raise CohortInvalid(
+            f"features/{folder.name}: bags are gone or changed: {some(changed)}", hint=AGAIN
+        )
+
+
+def _digest_of(path: Path) -> str | None:
+    return _hashed(path, path.stat().st_ctime_ns) if path.exists() else None
+
+
+@cache
+def _hashed(path: Path, _touched: int) -> str:
+    return digest_of_file(path)
 
 
 def _make_bag(slide: Path, saved: Path, extractor: Extractor, reader: Reader) -> str:

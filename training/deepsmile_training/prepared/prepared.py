@@ -6,7 +6,7 @@
              encoders/NAME.pt      encoders that the tile-supervised baseline starts from
 
 An extractor that was pre-trained for each fold (RESOLUTIONS row 17) has a folder for each,
-EXTRACTOR@0 and so on; fold 0 is then never encoded by what has seen its test patients.
+EXTRACTOR@0 and so on; no fold is then encoded by what has seen its test patients.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from deepsmile_training.cohorts.splits import Part, Split, load_split
 from deepsmile_training.mil.bags import Slide, pack, subsample
 from deepsmile_training.mil.training import Labelled
 from deepsmile_training.prepared.features import FILE, FeatureSet, load_feature_set
+from deepsmile_training.prepared.folds import of_fold
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,15 @@ class Prepared:
         """What an extractor has made for a fold.
 
         Raises:
-            CohortInvalid: nothing.
+            CohortInvalid: nothing, or not for every fold; or bags are gone or changed.
         """
-        own = self.root / "features" / f"{extractor}@{fold}"
-        folder = own if own.exists() else self.root / "features" / extractor
+        known = {path.name for path in self.root.glob("features/*")}
+        name = of_fold(extractor, fold, len(self.split.folds), known)
+        folder = self.root / "features" / name
         if not (folder / FILE).exists():
             have = ", ".join(self.extractors) or "none"
             raise CohortInvalid(
-                f"no features by {extractor} for fold {fold}; there are: {have}",
+                f"no features by {name} for fold {fold}; there are: {have}",
                 hint="Make them with `deepsmile-train features`.",
             )
         return load_feature_set(folder)
@@ -72,13 +74,14 @@ class Prepared:
         """One part of a fold as bags with classes; slides without features are left out.
 
         Raises:
-            CohortInvalid: no slide of a class of that part has features.
+            CohortInvalid: no slide of a class of that part has features, or they tell no tile from
+                another.
             BagCorrupt, BundleMismatch: a bag is damaged, or another encoder's.
         """
         folder, digest = self.root / "features" / known.folder, known.features.digest
-        there = set(known.slides)
+        there = known.slides
         slides = [
-            _slide(folder / f"{name}.npz", digest, patient, packing)
+            _slide(folder / f"{name}.npz", there[name], digest, patient, packing)
             for patient in labels.patients(part)
             for name in self.cohort.by_name[patient].slides
             if name in there
@@ -90,6 +93,11 @@ class Prepared:
                 f"label {labels.label}: no {part} slide with features is {some(absent)}"
             )
         kept = pack(slides, tiles=packing.tiles, seed=packing.seed, by_patient=packing.by_patient)
+        if bool((kept.features == kept.features[0]).all()):
+            raise CohortInvalid(
+                f"features/{known.folder}: all tiles of the {part} slides have the same features",
+                hint="The encoder tells nothing apart; extract with another one.",
+            )
         return Labelled(kept, np.array([labels.of[name] for name in kept.patients], np.int64))
 
 
@@ -100,7 +108,7 @@ def open_prepared(root: Path) -> Prepared:
 
 
 @lru_cache(maxsize=4096)
-def _slide(path: Path, digest: str, patient: str, packing: Packing) -> Slide:
+def _slide(path: Path, _sha256: str, digest: str, patient: str, packing: Packing) -> Slide:
     """A slide's features, kept for the other folds; subsampled here, where they need memory."""
     name, features = path.stem, load_bag(path, digest).features  # (N, H)
     if packing.tiles is not None and not packing.by_patient and len(features) > packing.tiles:
