@@ -23,7 +23,7 @@ from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder
 from deepsmile_training.experiments.cells import TileCell
 from deepsmile_training.prepared.prepared import Prepared
 from deepsmile_training.stage import Stage
-from deepsmile_training.supervised.recipe import TileRecipe as Tuning
+from deepsmile_training.supervised.recipe import SupervisedRecipe
 from deepsmile_training.tilesets.packing import pack
 from deepsmile_training.tilesets.pressing import Press
 from deepsmile_training.tilesets.recipe import TileRecipe, slide_rules
@@ -32,7 +32,7 @@ from deepsmile_training.tilesets.store import TileStore
 
 TILES = 8
 """Of a slide: half of them, for the time it takes."""
-RECIPE = Tuning(learning_rate=5e-4, batch=64, epochs=2, evaluate_every=12, vote="mean")
+RECIPE = SupervisedRecipe(learning_rate=5e-4, batch=64, epochs=2, evaluate_every=12, vote="mean")
 """So few tiles need larger and smaller steps than the paper's 5e-5 and batches of 512."""
 SETTLING_TILES = 96
 

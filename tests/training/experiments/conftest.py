@@ -1,5 +1,9 @@
 """A small prepared cohort: bags whose variance tells the label, tiles whose colour does."""
 
+import os
+import shutil
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +18,7 @@ from deepsmile_training.cohorts.cohort import Patient, make_cohort
 from deepsmile_training.cohorts.splitting import SplitPlan, make_split
 from deepsmile_training.encoders.checkpoint import save_checkpoint
 from deepsmile_training.encoders.tile_encoder import make_encoder
-from deepsmile_training.prepared.features import FeatureSet
+from deepsmile_training.prepared.features import list_bags
 from deepsmile_training.prepared.prepared import Prepared, open_prepared
 from tests.making import feature_contract
 
@@ -36,6 +40,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
             name=f"p{i:02}",
             slides=(f"s{i:02}",),
             labels={label: ("no", "yes")[label_of(i, label)] for label in LABELS},
+            strata={"ward": ("north", "south")[i % 3 == 0]},
         )
         for i in range(PATIENTS)
     ]
@@ -47,6 +52,24 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         _write_features(root, extractor, share)
     _write_tiles(root)
     return open_prepared(root)
+
+
+def copied(prepared: Prepared, root: Path) -> Prepared:
+    """The same in another folder, by links: files may be replaced there, not written into."""
+    shutil.copytree(prepared.root, root, copy_function=os.link)
+    return replace(prepared, root=root)
+
+
+def without_slides(prepared: Prepared, root: Path, lost: Collection[str]) -> Prepared:
+    """The same in another folder, where SimCLR gave these slides no features."""
+    known = prepared.feature_set("SimCLR", 0)
+    left = {name: sha256 for name, sha256 in known.slides.items() if name not in lost}
+    dropped = dict.fromkeys(sorted(lost), "slide_missing")
+    fewer = copied(prepared, root)
+    known.model_copy(update={"slides": left, "dropped": dropped}).write(
+        root / "features" / "SimCLR" / "features.json"
+    )
+    return fewer
 
 
 def _write_features(root: Path, extractor: str, share: float) -> None:
@@ -63,9 +86,7 @@ def _write_features(root: Path, extractor: str, share: float) -> None:
         cells = np.stack([np.arange(TILES), np.zeros(TILES)], axis=1).astype(np.int32)  # (N, 2)
         bag = FeatureBag(z, cells, (0.0, 0.0), (1.0, 1.0), f"{i:064x}", contract.digest)
         save_bag(bag, folder / f"s{i:02}.npz")
-    slides = tuple(f"s{i:02}" for i in range(PATIENTS))
-    known = FeatureSet(folder=extractor, features=contract, slides=slides, dropped={})
-    known.write(folder / "features.json")
+    list_bags(folder, contract, [f"s{i:02}" for i in range(PATIENTS)], {})
 
 
 def _write_tiles(root: Path) -> None:

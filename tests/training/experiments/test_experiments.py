@@ -16,9 +16,10 @@ from deepsmile_training.cli.main import commands
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.splitting import SplitPlan, make_split
 from deepsmile_training.experiments.cells import HeadCell, key_of, run_cell
-from deepsmile_training.experiments.grids import DECAYS, RATES, Wish, grid_of
+from deepsmile_training.experiments.grids import DECAYS, RATES, grid_of
 from deepsmile_training.experiments.running import run_cells
 from deepsmile_training.experiments.tables import mean_and_deviation
+from deepsmile_training.experiments.wish import Wish
 from deepsmile_training.mil.config import MilConfig
 from deepsmile_training.mil.recipe import PAPER, Recipe, VarMILSpec
 from deepsmile_training.prepared.prepared import Prepared
@@ -150,6 +151,8 @@ def test_every_table_runs(prepared: Prepared, out: Path, table: str) -> None:
     )
     for place in written["places"]:
         assert len(place["folds"]) == FOLDS
+    assert written["warnings"] == [], "tiles and features are of the same test patients"
+    assert "(n " not in told
     assert (out / f"table_{table}.md").read_text().strip() in told
 
 
@@ -161,6 +164,45 @@ def test_every_figure_of_a_cohort_is_drawn(prepared: Prepared, out: Path, figure
     drawn = (out / f"figure_{figure}.svg").read_text()
     assert "SimCLR, VarMIL" in drawn
     assert (out / f"figure_{figure}.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pytest.param([cell().model_copy(update={"share": "0.55"})], id="a cell fails"),
+        pytest.param([], id="Ctrl-C after the first"),
+    ],
+)
+def test_what_ends_a_run_ends_what_waits(
+    prepared: Prepared, tmp_path: Path, cells: list[HeadCell]
+) -> None:
+    """Two are running then, and the pool has taken up to three more."""
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    others = [cell(seed=seed, recipe=Recipe(epochs=6)) for seed in range(16)]
+    end = CohortInvalid if cells else KeyboardInterrupt
+    advance = (lambda: None) if cells else stop
+    with pytest.raises(end):
+        run_cells(prepared, [*cells, *others], tmp_path, 2, advance)
+    assert len(list(tmp_path.glob("*/result.json"))) < len(others) / 2
+
+
+@pytest.mark.parametrize(
+    ("runs", "complaint"),
+    [
+        (("a=run1", "run2"), "--run run2 is not NAME=FOLDER"),
+        (("a=run1", "=run2"), "--run =run2 is not NAME=FOLDER"),
+        (("a=run1", "a=run2"), "two runs are called a"),
+    ],
+)
+def test_a_run_without_a_name_of_its_own_is_refused(
+    tmp_path: Path, runs: tuple[str, str], complaint: str
+) -> None:
+    with pytest.raises(CohortInvalid, match=complaint):
+        command("figure", "B.6", *[f"--run={each}" for each in runs], "--out", tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("figure", ["B.6", "B.7"])

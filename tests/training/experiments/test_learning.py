@@ -17,16 +17,17 @@ from deepsmile_training.cohorts.splits import Split
 from deepsmile_training.cohorts.splitting import SplitPlan, make_split
 from deepsmile_training.experiments.cells import Cell, HeadCell, Result, key_of, run_cell
 from deepsmile_training.experiments.figures import learning_curves
-from deepsmile_training.experiments.grids import Grid, Wish, grid_of
+from deepsmile_training.experiments.grids import Grid, grid_of
+from deepsmile_training.experiments.wish import Wish
 from deepsmile_training.mil.config import MilConfig
 from deepsmile_training.mil.recipe import Recipe
 from deepsmile_training.prepared.prepared import Prepared
-from tests.training.experiments.conftest import FOLDS, LABELS
+from tests.training.experiments.conftest import FOLDS, LABELS, without_slides
 
 pytestmark = pytest.mark.slow
 
 QUICK = MilConfig(recipe=Recipe(learning_rate=5e-3, epochs=10, evaluate_every=5))
-WISH = Wish(labels=("hrd", "tp53"), extractors=("SimCLR",), head={"epochs": 2})
+WISH = Wish(labels=("hrd", "tp53"), extractors=("SimCLR",), epochs=2)
 PLAN = SplitPlan(kind="fixed-test", folds=FOLDS, labels=LABELS)
 
 
@@ -89,22 +90,9 @@ def test_a_subset_of_all_patients_is_the_plain_cell(prepared: Prepared, tmp_path
 
 def test_a_slide_without_features_is_not_counted(prepared: Prepared, tmp_path: Path) -> None:
     fold = prepared.split.folds[0]
-    gone = fold.subsets["0.5"][0]
-    root = tmp_path / "prepared"
-    root.mkdir()
-    for name in ("cohort.json", "split.json"):
-        (root / name).symlink_to(prepared.root / name)
-    folder = root / "features" / "SimCLR"
-    folder.mkdir(parents=True)
-    known = prepared.feature_set("SimCLR", 0)
-    lost = prepared.cohort.by_name[gone].slides[0]
-    left = tuple(name for name in known.slides if name != lost)
-    for name in left:
-        (folder / f"{name}.npz").symlink_to(prepared.root / "features/SimCLR" / f"{name}.npz")
-    known.model_copy(update={"slides": left, "dropped": {lost: "slide_missing"}}).write(
-        folder / "features.json"
-    )
-    result = run_cell(replace(prepared, root=root), cell("0.5"), tmp_path / "cells")
+    lost = prepared.cohort.by_name[fold.subsets["0.5"][0]].slides
+    fewer = without_slides(prepared, tmp_path / "prepared", lost)
+    result = run_cell(fewer, cell("0.5"), tmp_path / "cells")
     assert result.patients["train"] == counted(prepared, fold.subsets["0.5"][1:], "hrd")
 
 
@@ -172,7 +160,13 @@ def test_an_unknown_share_is_refused(prepared: Prepared, tmp_path: Path) -> None
 def made_up(one: Cell, count: int, auc: float) -> Result:
     patients = {"train": (count, 1), "val": (1, 1), "test": (1, 1)}
     return Result(
-        cell=one, made_from="", patients=patients, best_step=1, validation_auc=auc, test_auc=auc
+        cell=one,
+        made_from="",
+        patients=patients,
+        tested="",
+        best_step=1,
+        validation_auc=auc,
+        test_auc=auc,
     )
 
 

@@ -26,7 +26,7 @@ def test_the_code_s_recipe_is_a_preset() -> None:
     assert (hissl.evaluate_every, hissl.tiles) == (0.1, None)
     assert not hissl.balanced
     assert not hissl.he
-    crck = PRESETS["paper_crck"]
+    crck = PRESETS["paper-tcga-crck"]
     assert (crck.evaluate_every, crck.tiles) == (10, None)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deepsmile.errors import RequestInvalid
 from deepsmile.slides.slide import RGB
 from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder
-from deepsmile_training.supervised.recipe import PRESETS, TileRecipe
+from deepsmile_training.supervised.recipe import PRESETS, SupervisedRecipe
 from deepsmile_training.supervised.training import (
     TileClassifier,
     Tiles,
@@ -22,7 +22,7 @@ from deepsmile_training.supervised.training import (
 from deepsmile_training.supervised.voting import vote
 
 PX = 32
-RECIPE = TileRecipe(learning_rate=1e-3, batch=16, epochs=3, evaluate_every=2, vote="mean")
+RECIPE = SupervisedRecipe(learning_rate=1e-3, batch=16, epochs=3, evaluate_every=2, vote="mean")
 
 
 def tiles_of(labels: list[int], start: int, per_slide: int = 6) -> Tiles:
@@ -123,5 +123,6 @@ def test_the_presets_are_the_paper_s() -> None:
     breast, colon = PRESETS["paper-tcga-bc"], PRESETS["paper-tcga-crck"]
     assert (breast.learning_rate, breast.batch, breast.epochs) == (5e-5, 512, 4)
     assert (colon.learning_rate, colon.batch, colon.epochs) == (1e-6, 256, 50)
-    assert (breast.backbone, colon.backbone) == ("shufflenet_v2_x1_0", "resnet18")
     assert breast.evaluate_every == colon.evaluate_every == 100
+    assert breast.vote == colon.vote == "share"
+    assert PRESETS["hissl"].vote == "mean", "RESOLUTIONS row 20"

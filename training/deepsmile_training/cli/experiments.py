@@ -1,7 +1,7 @@
 """Commands that run the paper's experiments on a prepared cohort."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,27 +23,45 @@ Labels = Annotated[list[str] | None, typer.Option("--label", help="Repeatable; a
 Extractors = Annotated[
     list[str] | None, typer.Option("--extractor", help="Repeatable; all that have features.")
 ]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Instead of the paper's.")]
-Batch = Annotated[int | None, typer.Option(min=2, help="Of tiles, instead of the paper's.")]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        help="paper-tcga-bc, paper-tcga-crck or hissl, of heads and tile supervision;"
+        " by default the paper's for this cohort, or else paper-tcga-bc."
+    ),
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
+Batch = Annotated[int | None, typer.Option(min=2, help="Of tiles, instead of the recipe's.")]
+VoteBy = Annotated[
+    Literal["share", "mean"] | None,
+    typer.Option("--vote", help="Of tiles in tile supervision, instead of the recipe's."),
+]
+OneBag = Annotated[
+    bool, typer.Option("--one-bag", help="Of all a patient's slides; by default one per slide.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Cells to train at once, one core each.")]
 Seed = Annotated[int, typer.Option(min=0)]
 
 
 def table(
-    name: Annotated[str, typer.Argument(help="2, B.3, B.4, B.5, B.6 or learning.")],
+    name: Annotated[str, typer.Argument(help="2, B.3, B.4, B.5, B.6, heads or learning.")],
     prepared: Where,
     out: Out,
     label: Labels = None,
     extractor: Extractors = None,
+    recipe: Recipe = None,
     epochs: Epochs = None,
     tile_batch: Batch = None,
+    vote: VoteBy = None,
+    one_bag: OneBag = False,
     workers: Workers = 1,
     seed: Seed = 0,
 ) -> None:
     """A table of the paper: mean and standard deviation over folds of the patients' AUC."""
     from deepsmile_training.experiments.tables import markdown, write_table
 
-    made, grid = _grid(name, prepared, label, extractor, (epochs, tile_batch, seed))
+    changes = {"epochs": epochs, "tile_batch": tile_batch, "vote": vote, "one_bag": one_bag}
+    made, grid = _grid(name, prepared, label, extractor, recipe=recipe, seed=seed, **changes)
     results = _results(made, grid, out, workers)
     write_table(grid, results, out / f"table_{name}")
     typer.echo(markdown(grid, results))
@@ -58,8 +76,11 @@ def figure(
     ] = None,
     label: Labels = None,
     extractor: Extractors = None,
+    recipe: Recipe = None,
     epochs: Epochs = None,
     tile_batch: Batch = None,
+    vote: VoteBy = None,
+    one_bag: OneBag = False,
     workers: Workers = 1,
     seed: Seed = 0,
 ) -> None:
@@ -68,15 +89,15 @@ def figure(
     from deepsmile_training.experiments import figures
 
     if name in OF_RUNS:
-        runs = dict(each.split("=", 1) for each in run or [] if "=" in each)
-        if not runs:
+        if not run:
             raise CohortInvalid(f"figure {name} shows pre-training runs; give --run NAME=FOLDER")
-        drawn = figures.losses({each: Path(folder) for each, folder in runs.items()})
+        drawn = figures.losses(_runs(run))
     elif name in OF_A_COHORT:
         if prepared is None:
             raise CohortInvalid(f"figure {name} is of a cohort; give --prepared FOLDER")
         of = name if name == "learning" else "2"
-        made, grid = _grid(of, prepared, label, extractor, (epochs, tile_batch, seed))
+        changes = {"epochs": epochs, "tile_batch": tile_batch, "vote": vote, "one_bag": one_bag}
+        made, grid = _grid(of, prepared, label, extractor, recipe=recipe, seed=seed, **changes)
         if name in ("3", "4", "5"):
             _check_one(name, grid)
         drawn = _drawn(name, made, grid, out, workers)
@@ -86,18 +107,35 @@ def figure(
         typer.echo(path)
 
 
+def _runs(given: list[str]) -> dict[str, Path]:
+    from deepsmile_training.cohorts.problems import CohortInvalid
+
+    runs: dict[str, Path] = {}
+    for each in given:
+        name, _, folder = each.partition("=")
+        if not (name and folder):
+            raise CohortInvalid(f"--run {each} is not NAME=FOLDER")
+        if name in runs:
+            raise CohortInvalid(f"--run: two runs are called {name}; give each a name of its own")
+        runs[name] = Path(folder)
+    return runs
+
+
 def _drawn(name: str, made: "Prepared", grid: "Grid", out: Path, workers: int) -> "Figure":
     from deepsmile_training.experiments import figures
-    from deepsmile_training.experiments.cells import key_of
+    from deepsmile_training.experiments.cells import CELLS
+    from deepsmile_training.experiments.tables import warnings_of
 
     results = _results(made, grid, out, workers)
+    for warning in warnings_of(grid, results).values():
+        typer.echo(warning, err=True)
     if name == "2":
         return figures.violins(grid, results)
     if name == "learning":
         return figures.learning_curves(grid, results)
     (column,) = grid.columns
     curves = {
-        row: [out / "cells" / key_of(made, cell) / "test.csv" for cell in grid.cells[row, column]]
+        row: [out / CELLS / results[cell].key / "test.csv" for cell in grid.cells[row, column]]
         for row in grid.rows
     }
     return figures.roc_curves(grid, results, column, curves)
@@ -115,29 +153,29 @@ def _grid(
     folder: Path,
     labels: list[str] | None,
     extractors: list[str] | None,
-    changed: tuple[int | None, int | None, int],
+    *,
+    recipe: str | None,
+    **changes: Any,  # noqa: ANN401 - fields of a wish
 ) -> "tuple[Prepared, Grid]":
-    from deepsmile_training.experiments.grids import Wish, grid_of
+    from deepsmile_training.experiments.grids import grid_of
+    from deepsmile_training.experiments.wish import Wish, recipe_for
     from deepsmile_training.prepared.prepared import open_prepared
-    from deepsmile_training.supervised.recipe import TileRecipe
 
     made = open_prepared(folder)
-    epochs, tile_batch, seed = changed
-    tiles = {"epochs": epochs, "batch": tile_batch}
     wish = Wish(
         labels=tuple(labels or made.cohort.label_names),
         extractors=tuple(extractors or made.extractors),
-        seed=seed,
-        head={"epochs": epochs} if epochs else {},
-        tiles=TileRecipe.model_validate({key: n for key, n in tiles.items() if n}),
+        recipe=recipe or recipe_for(made.cohort),
+        **changes,
     )
     return made, grid_of(name, made, wish)
 
 
 def _results(made: "Prepared", grid: "Grid", out: Path, workers: int) -> "Results":
+    from deepsmile_training.experiments.cells import CELLS
     from deepsmile_training.experiments.running import run_cells
 
     cells = list(dict.fromkeys(grid.all_cells))
     with stages() as stage:
         advance = stage("cells", len(cells))
-        return run_cells(made, cells, out / "cells", workers, advance)
+        return run_cells(made, cells, out / CELLS, workers, advance)

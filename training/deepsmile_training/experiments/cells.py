@@ -15,20 +15,25 @@ from pydantic import Field
 
 from deepsmile.digest import digest_of, digest_of_file
 from deepsmile.frozen import Frozen
+from deepsmile_training.bundling.look import subgroups_of
+from deepsmile_training.cohorts.cohort import Cohort
 from deepsmile_training.cohorts.labels import FoldLabels, resolve_labels
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.sealed import Sealed, read_sealed
 from deepsmile_training.cohorts.splits import Part
 from deepsmile_training.encoders.checkpoint import load_checkpoint
+from deepsmile_training.experiments.starts import start_path
 from deepsmile_training.mil.config import MilConfig
 from deepsmile_training.mil.training import fit, of_patients, patient_auc, predict
 from deepsmile_training.prepared.prepared import Packing, Prepared
-from deepsmile_training.supervised.recipe import TileRecipe
+from deepsmile_training.supervised.recipe import SupervisedRecipe
 from deepsmile_training.supervised.training import Tiles, fit_tiles, predict_tiles
 from deepsmile_training.supervised.voting import vote
 from deepsmile_training.tilesets.store import TileStore, open_store
 
 RESULT = "result.json"
+CELLS = "cells"
+"""Folder of the cells, beside the tables that are made of them."""
 Probabilities = NDArray[np.float64]
 
 
@@ -51,7 +56,7 @@ class TileCell(Frozen):
     extractor: str
     label: str
     fold: Annotated[int, Field(ge=0)]
-    config: TileRecipe
+    config: SupervisedRecipe
     seed: int = 0
 
 
@@ -66,9 +71,16 @@ class Result(Sealed):
     """Digest of the cohort, the split, and the features or tiles."""
     patients: dict[str, tuple[int, ...]]
     """Part -> patients of each class that had features or tiles."""
+    tested: str
+    """Digest of the test patients' names: where it differs, figures are of other patients."""
     best_step: int
     validation_auc: float
     test_auc: float
+
+    @property
+    def key(self) -> str:
+        """Name of the cell's folder."""
+        return _key(self.cell, self.made_from)
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,7 @@ def made_from(prepared: Prepared, cell: Cell) -> str:
         data = prepared.feature_set(cell.extractor, cell.fold).digest
     else:
         store = open_store(prepared.root / "tiles")
-        data = digest_of([store.digest, digest_of_file(_encoder_path(prepared, cell))])
+        data = digest_of([store.digest, digest_of_file(_start(prepared, cell))])
     return digest_of([prepared.cohort.digest, prepared.split.digest, data])
 
 
@@ -125,12 +137,14 @@ def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
         trained = _run_tiles(prepared, cell, labels)
     validation, test = trained.validation, trained.test
     for part, scored in (("validation", validation), ("test", test)):
-        _write_predictions(scored, labels, folder / f"{part}.csv")
+        table = _predictions(scored, labels, prepared.cohort, part)
+        table.to_csv(folder / f"{part}.csv", index=False)
     parts = {"train": trained.patients, "val": validation.patients, "test": test.patients}
     result = Result(
         cell=cell,
         made_from=made,
         patients={part: labels.count_of(set(names)) for part, names in parts.items()},
+        tested=digest_of(list(test.patients)),
         best_step=trained.best_step,
         validation_auc=_auc(validation, labels),
         test_auc=_auc(test, labels),
@@ -167,7 +181,7 @@ def _run_tiles(prepared: Prepared, cell: TileCell, labels: FoldLabels) -> _Train
     store = open_store(prepared.root / "tiles")
     parts = {part: _tiles(prepared, store, labels, part) for part in ("train", "val", "test")}
     fitted = fit_tiles(
-        load_checkpoint(_encoder_path(prepared, cell)),
+        load_checkpoint(_start(prepared, cell)),
         parts["train"],
         validation=parts["val"],
         recipe=cell.config,
@@ -196,10 +210,8 @@ def _tiles(prepared: Prepared, store: TileStore, labels: FoldLabels, part: Part)
     return Tiles(store.read, numbers, slides, patients, y)
 
 
-def _encoder_path(prepared: Prepared, cell: TileCell) -> Path:
-    folder = prepared.root / "encoders"
-    own = folder / f"{cell.extractor}@{cell.fold}.pt"
-    return own if own.exists() else folder / f"{cell.extractor}.pt"
+def _start(prepared: Prepared, cell: TileCell) -> Path:
+    return start_path(prepared, cell.extractor, cell.fold)
 
 
 def _auc(scored: Scored, labels: FoldLabels) -> float:
@@ -207,14 +219,18 @@ def _auc(scored: Scored, labels: FoldLabels) -> float:
     return patient_auc(scored.p, y, scored.patients)
 
 
-def _write_predictions(scored: Scored, labels: FoldLabels, path: Path) -> None:
-    """Patients with class and probabilities; of two classes `p`, which is what `evidence` reads."""
-    table = pd.DataFrame(
-        {"patient": scored.patients, "y": [labels.of[name] for name in scored.patients]}
-    )
-    if len(labels.classes) == 2:
-        table["p"] = scored.p[:, 1]
-    else:
-        for index, name in enumerate(labels.classes):
-            table[f"p_{name}"] = scored.p[:, index]
-    table.to_csv(path, index=False)
+def _predictions(scored: Scored, labels: FoldLabels, cohort: Cohort, part: str) -> pd.DataFrame:
+    """Patients with class, probabilities, part and subgroups.
+
+    `evidence` reads those of two classes, where `p` is the second's.
+    """
+    names = ["p"] if len(labels.classes) == 2 else [f"p_{name}" for name in labels.classes]
+    columns = {
+        "patient": scored.patients,
+        "y": [labels.of[name] for name in scored.patients],
+        **dict(zip(names, scored.p.T[-len(names) :], strict=True)),  # (k,) each
+        "part": part,
+    }
+    groups = subgroups_of([cohort.by_name[name] for name in scored.patients])
+    others = {name: values for name, values in groups.items() if name not in columns}
+    return pd.DataFrame(columns | others)

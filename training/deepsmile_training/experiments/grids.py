@@ -1,37 +1,40 @@
 """Grids: which cells each of the paper's tables is made of."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deepsmile_training.cohorts.labels import resolve_labels
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.experiments.cells import Cell, HeadCell, TileCell
+from deepsmile_training.experiments.starts import start_names, start_path
+from deepsmile_training.experiments.wish import Wish
 from deepsmile_training.mil.config import MilConfig
-from deepsmile_training.mil.recipe import PAPER, DeepMILSpec, Recipe, VarMILSpec
+from deepsmile_training.mil.recipe import (
+    DeepMILSpec,
+    HeadSpec,
+    PoolSpec,
+    TransMILSpec,
+    VarMILSpec,
+)
 from deepsmile_training.prepared.prepared import Prepared
-from deepsmile_training.supervised.recipe import TileRecipe
 
 METHODS: dict[str, DeepMILSpec | VarMILSpec] = {"DeepMIL": DeepMILSpec(), "VarMIL": VarMILSpec()}
-SEARCH = Recipe(epochs=8, evaluate_every=10)
-"""Of tables B.4 and B.6, by their captions."""
+HEADS: dict[str, HeadSpec] = {
+    **METHODS,
+    "VarMIL, std": VarMILSpec(spread="std"),
+    "gated attention": DeepMILSpec(kind="gated"),
+    "mean": PoolSpec(kind="mean"),
+    "max": PoolSpec(kind="max"),
+    "TransMIL": TransMILSpec(),
+}
+SEARCH: dict[str, Any] = {"epochs": 8, "evaluate_every": 10}
+"""What tables B.4 and B.6 change, by their captions."""
 RATES = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2)
 DECAYS = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3)
 WHOLE = "100 %"
 BASE_DECAY, HIGHEST_IN_GRID = 1e-4, 1e-3
 """Higher rates were tried with one decay only (appendix B.2); the table does not say which."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What of a prepared cohort a table is about, and what of its recipes is changed."""
-
-    labels: tuple[str, ...]
-    extractors: tuple[str, ...]
-    seed: int = 0
-    head: dict[str, Any] = field(default_factory=dict)
-    """Changes of every head's recipe."""
-    tiles: TileRecipe = field(default_factory=TileRecipe)
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,21 @@ class Grid:
 
 
 def grid_of(table: str, prepared: Prepared, wish: Wish) -> Grid:
-    """The cells of a table.
+    """The cells of a table, and the recipe in its title.
 
     Raises:
-        CohortInvalid: no such table, an experiment on one label is given several, or a learning
-            curve is asked of a split without subsets.
+        CohortInvalid: no such table, an experiment on one label is given several, a learning
+            curve is asked of a split without subsets, or a wish is about rows that are not there.
     """
     if table not in GRIDS:
         raise CohortInvalid(f"no table {table}; there are {', '.join(GRIDS)}")
-    return GRIDS[table](prepared, wish)
+    grid = GRIDS[table](prepared, wish)
+    kinds = {cell.kind for cell in grid.all_cells}
+    if wish.vote and "tiles" not in kinds:
+        raise CohortInvalid(f"table {table} has no tile-supervised row here, so no vote")
+    if wish.one_bag and "head" not in kinds:
+        raise CohortInvalid(f"table {table} has no heads, so no bags")
+    return replace(grid, title=f"{grid.title} ({wish.told})")
 
 
 def table_2(prepared: Prepared, wish: Wish) -> Grid:
@@ -65,11 +74,11 @@ def table_2(prepared: Prepared, wish: Wish) -> Grid:
     cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
     for extractor in wish.extractors:
         row = f"{extractor}, tile-supervised"
-        if (prepared.root / "encoders" / f"{extractor}.pt").exists():
+        if extractor in start_names(prepared):
             for label in wish.labels:
                 cells[row, label] = _tile_folds(prepared, wish, extractor, label)
     for method, spec in METHODS.items():
-        config = MilConfig(head=spec, recipe=_changed(PAPER, wish), seed=wish.seed)
+        config = wish.head(spec)
         for extractor in wish.extractors:
             for label in wish.labels:
                 place = f"{extractor}, {method}", label
@@ -78,10 +87,20 @@ def table_2(prepared: Prepared, wish: Wish) -> Grid:
     return _grid(title, cells)
 
 
+def heads(prepared: Prepared, wish: Wish) -> Grid:
+    """Every kind of head on one extractor's features; the first two are cells of table 2."""
+    extractor = _one("extractor", wish.extractors)
+    cells: dict[tuple[str, str], tuple[Cell, ...]] = {
+        (row, label): _head_folds(prepared, extractor, label, wish.head(spec))
+        for row, spec in HEADS.items()
+        for label in wish.labels
+    }
+    return _grid(f"{extractor}: AUC (%) by head", cells)
+
+
 def table_b3(prepared: Prepared, wish: Wish) -> Grid:
     """Tile-supervised from every initialisation (appendix B.1)."""
-    names = sorted(path.stem for path in (prepared.root / "encoders").glob("*.pt"))
-    names = [name for name in names if "@" not in name]
+    names = start_names(prepared)
     if not names:
         raise CohortInvalid("no encoders: put one encoder.pt per initialisation into encoders/")
     cells: dict[tuple[str, str], tuple[Cell, ...]] = {
@@ -113,8 +132,8 @@ def table_b6(prepared: Prepared, wish: Wish) -> Grid:
     cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
     for rate in RATES:
         for decay in DECAYS if rate <= HIGHEST_IN_GRID else (BASE_DECAY,):
-            recipe = SEARCH.model_copy(update={"learning_rate": rate, "weight_decay": decay})
-            config = _deepmil(recipe, wish)
+            changes = SEARCH | {"learning_rate": rate, "weight_decay": decay}
+            config = wish.head(DeepMILSpec(), **changes)
             place = f"lr {rate:g}", f"decay {decay:g}"
             cells[place] = _head_folds(prepared, extractor, label, config)
     return _grid(f"Table B.6: DeepMIL, {label}, AUC (%) by learning rate and decay", cells)
@@ -127,7 +146,7 @@ def learning(prepared: Prepared, wish: Wish) -> Grid:
     left out.
     """
     extractor = _one("extractor", wish.extractors)
-    config = MilConfig(head=VarMILSpec(), recipe=_changed(PAPER, wish), seed=wish.seed)
+    config = wish.head(VarMILSpec())
     shares = {label: _shares(prepared, label) for label in wish.labels}
     if not any(shares.values()):
         raise _no_curve(prepared)
@@ -168,6 +187,7 @@ GRIDS: dict[str, Callable[[Prepared, Wish], Grid]] = {
     "B.4": table_b4,
     "B.5": table_b5,
     "B.6": table_b6,
+    "heads": heads,
     "learning": learning,
 }
 
@@ -178,18 +198,10 @@ def _searched(
     extractor = _one("extractor", wish.extractors)
     cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
     for row, change in changes.items():
-        config = _deepmil(SEARCH.model_copy(update=change), wish)
+        config = wish.head(DeepMILSpec(), **SEARCH | change)
         for label in wish.labels:
             cells[row, label] = _head_folds(prepared, extractor, label, config)
     return _grid(title, cells)
-
-
-def _deepmil(recipe: Recipe, wish: Wish) -> MilConfig:
-    return MilConfig(head=DeepMILSpec(), recipe=_changed(recipe, wish), seed=wish.seed)
-
-
-def _changed(recipe: Recipe, wish: Wish) -> Recipe:
-    return Recipe.model_validate(recipe.model_dump() | wish.head)
 
 
 def _head_folds(
@@ -202,9 +214,12 @@ def _head_folds(
 
 
 def _tile_folds(prepared: Prepared, wish: Wish, extractor: str, label: str) -> tuple[Cell, ...]:
+    folds, config = range(len(prepared.split.folds)), wish.supervised
+    for fold in folds:  # before anything is trained
+        start_path(prepared, extractor, fold)
     return tuple(
-        TileCell(extractor=extractor, label=label, fold=fold, config=wish.tiles, seed=wish.seed)
-        for fold in range(len(prepared.split.folds))
+        TileCell(extractor=extractor, label=label, fold=fold, config=config, seed=wish.seed)
+        for fold in folds
     )
 
 

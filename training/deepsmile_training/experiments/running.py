@@ -14,7 +14,8 @@ def run_cells(
 ) -> dict[Cell, Result]:
     """Results of all cells; those that were run before are read back.
 
-    The first cell that fails ends the run; what is done is kept.
+    The first cell that fails ends the run, as Ctrl-C does: of several workers' cells those that
+    began are finished, and all that is done is kept.
     """
     found: dict[Cell, Result] = {}
     unique = list(dict.fromkeys(cells))
@@ -24,11 +25,14 @@ def run_cells(
             advance()
         return found
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
+    try:
         tasks = {pool.submit(run_cell, prepared, cell, out): cell for cell in unique}
         for task in as_completed(tasks):
             found[tasks[task]] = task.result()
             advance()
+    finally:
+        pool.shutdown(cancel_futures=True)
     return found
 
 

@@ -11,7 +11,7 @@ from deepsmile_training.yaml_file import parse, read_yaml
 
 
 class MilConfig(Frozen):
-    """One training of a head. `recipe` is a preset's name, or the fields that differ from `paper`.
+    """One training of a head. `recipe` is a preset's name, or what differs from `paper-tcga-bc`.
 
     A YAML file has, for example, `head: {kind: deepmil}` and `recipe: {epochs: 8}`.
     """

@@ -98,9 +98,9 @@ class Recipe(Frozen):
 
 PAPER = Recipe()
 PRESETS = {
-    "paper": PAPER,
+    "paper-tcga-bc": PAPER,
     # TCGA-CRCk: all tiles, evaluated every 10 steps (section 4.2.2).
-    "paper_crck": Recipe(tiles=None, evaluate_every=10),
+    "paper-tcga-crck": Recipe(tiles=None, evaluate_every=10),
     # The authors' code (RESOLUTIONS rows 6 to 9 and 19).
     "hissl": Recipe(
         learning_rate=1e-3,

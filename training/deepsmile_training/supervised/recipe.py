@@ -10,10 +10,9 @@ from deepsmile_training.supervised.voting import Vote
 Positive = Annotated[int, Field(ge=1)]
 
 
-class TileRecipe(Frozen):
+class SupervisedRecipe(Frozen):
     """Adam without schedule or weight decay; all layers are tuned, unlike in Kather et al. 2020."""
 
-    backbone: str = "shufflenet_v2_x1_0"
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     betas: tuple[float, float] = (0.9, 0.99)
     batch: Positive = 512
@@ -28,6 +27,9 @@ class TileRecipe(Frozen):
 
 
 PRESETS = {
-    "paper-tcga-bc": TileRecipe(),
-    "paper-tcga-crck": TileRecipe(backbone="resnet18", learning_rate=1e-6, batch=256, epochs=50),
+    "paper-tcga-bc": SupervisedRecipe(),
+    "paper-tcga-crck": SupervisedRecipe(learning_rate=1e-6, batch=256, epochs=50),
+    # The authors' code averages probabilities (RESOLUTIONS row 20); the rest is the paper's.
+    "hissl": SupervisedRecipe(vote="mean"),
 }
+"""Names as those of `mil.recipe`."""

@@ -19,7 +19,7 @@ from deepsmile_training.encoders.tile_encoder import TileEncoder
 from deepsmile_training.metrics import Labels
 from deepsmile_training.mil.heads import he_initialise
 from deepsmile_training.mil.training import class_weight, patient_auc
-from deepsmile_training.supervised.recipe import TileRecipe
+from deepsmile_training.supervised.recipe import SupervisedRecipe
 from deepsmile_training.supervised.voting import Vote, vote
 
 Read = Callable[[NDArray[np.int64]], RGB]
@@ -86,7 +86,7 @@ def fit_tiles(
     training: Tiles,
     *,
     validation: Tiles,
-    recipe: TileRecipe,
+    recipe: SupervisedRecipe,
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> FittedTiles:
@@ -138,7 +138,7 @@ def tile_auc(p: NDArray[np.float64], tiles: Tiles, rule: Vote) -> float:
 
 
 def _train(
-    classifier: TileClassifier, training: Tiles, recipe: TileRecipe, classes: int
+    classifier: TileClassifier, training: Tiles, recipe: SupervisedRecipe, classes: int
 ) -> Iterator[float]:
     """Losses, step by step."""
     labels = torch.from_numpy(training.labels)  # (n,)
@@ -158,7 +158,7 @@ def _train(
             yield loss.item()
 
 
-def _steps(training: Tiles, recipe: TileRecipe) -> int:
+def _steps(training: Tiles, recipe: SupervisedRecipe) -> int:
     """Of an epoch; a last batch of one tile is left out."""
     whole, rest = divmod(len(training.numbers), recipe.batch)
     return whole + (rest > 1)
