@@ -32,7 +32,7 @@ from deepsmile_training.encoders.encoder_file import (
     write_encoder,
 )
 from deepsmile_training.mil.config import MilConfig, load_mil_config
-from deepsmile_training.prepared.features import FeatureSet
+from deepsmile_training.prepared.features import list_bags
 from deepsmile_training.prepared.prepared import Prepared, open_prepared
 from tests.making import make_bundle
 from tests.shell import Run, command_of
@@ -108,12 +108,7 @@ def make_prepared(root: Path, contract: FeatureContract, centre: np.ndarray) -> 
             tiles = 3 if slide.endswith("-b") and patient.name == "p01" else 20
             save_bag(drawn_bag(rng, patient, centre, tiles, contract), folder / f"{slide}.npz")
             slides.append(slide)
-    FeatureSet(
-        folder="SimCLR",
-        features=contract,
-        slides=tuple(sorted(slides)),
-        dropped={"lost": "slide_missing: not in the folder"},
-    ).write(folder / "features.json")
+    list_bags(folder, contract, slides, {"lost": "slide_missing: not in the folder"})
 
 
 def cohort_of(rng: np.random.Generator) -> Cohort:

@@ -160,7 +160,7 @@ def test_the_card_says_what_a_reader_must_know(made: Made) -> None:
         f"| AUROC | {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f}) |",
         "- **Prediction sets** are to hold the true class of 90% of the patients of either class",
         "- **Novelty**: slides with a score above",
-        "no other head of this name was tested on it",
+        "no other head for this label was tested on it",
         "crc-msi.msi.evidence.html",
         made.bundle.contract.digest,
         made.bundle.contract.features.encoder.sha256,
@@ -226,3 +226,21 @@ def test_the_same_again_gives_the_same_bytes_and_the_former_stays(
     assert second.file.provenance["heads"]["msi"]["test"] == made.record["heads"]["msi"]["test"]
     assert load_superseded(out, "crc-msi", made.bundle.digest).contract == made.bundle.contract
     assert (out / "crc-msi.msi.evidence.html").exists()
+
+
+def test_another_model_on_the_same_test_patients_is_counted_on_its_card(
+    made: Made, encoder: RepositoryEncoder, config: Path, tmp_path: Path
+) -> None:
+    """Another seed is another model: it is tested, and readers are told it is not the first."""
+    prepared = Path(shutil.copytree(made.prepared, tmp_path / "prepared"))
+    other = tmp_path / "mil.yaml"
+    other.write_text(config.read_text().replace("seed: 3", "seed: 4"))
+    options = ["--extractor", "SimCLR", "--label", "MSI", "--name", "second", "--config", other]
+    result = call(encoder, prepared, *options, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    second = load_bundle(tmp_path / "out", "second")
+    assert second.file.provenance["heads"]["msi"]["test"]["look"] == 2
+    card = " ".join(second.card().split())
+    assert "1 other head for this label had been tested on it for bundles" in card
+    report = (tmp_path / "out" / "second.msi.evidence.html").read_text()
+    assert "1 other model had been tested on these patients before" in report

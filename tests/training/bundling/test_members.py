@@ -135,7 +135,7 @@ def test_the_test_opens_for_one_choice_only(
     head = made.bundle.contract.heads[0]
     choice = make_choice(validation, seed=mil.seed)
     again = look_at_test(candidate, head, source, choice, "MSI")
-    assert again.look == 1
+    assert again.evaluated.look == 1
     assert again.evaluated.predictions.digest == made.record["heads"]["msi"]["test"]["predictions"]
     other = make_choice(validation, targets=Targets(sensitivity=0.6), seed=mil.seed)
     with pytest.raises(RequestInvalid, match="in knowledge of the test"):

@@ -24,10 +24,10 @@ from deepsmile_training.evidence.choices import make_choice
 from deepsmile_training.evidence.predictions import ValidationPredictions
 from deepsmile_training.mil.config import MilConfig
 from deepsmile_training.mil.recipe import TransMILSpec
-from deepsmile_training.prepared.features import FeatureSet
+from deepsmile_training.prepared.features import list_bags
 from deepsmile_training.prepared.prepared import Prepared, open_prepared
 from tests.making import make_bundle
-from tests.training.bundling.conftest import FOLDS, call
+from tests.training.bundling.conftest import FOLDS, Made, call
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +82,18 @@ def test_a_nested_split_is_refused_with_the_command_for_another(
     assert "--plan kind=fixed-test" in caught.value.hint
 
 
+def test_patients_who_were_tested_train_nothing_after_another_split(
+    made: Made, encoder: RepositoryEncoder, tmp_path: Path
+) -> None:
+    """In the folder whose seal knows them."""
+    plan = SplitPlan(kind="fixed-test", folds=FOLDS, labels=("MSI",), seed=1)
+    root = with_split(made.prepared, plan, tmp_path)
+    with pytest.raises(
+        RequestInvalid, match=r"\d+ of 4\d patients to choose on were test patients"
+    ):
+        development_of(plain(root, encoder), "MSI")
+
+
 def test_two_folds_are_too_few(
     prepared_root: Path, encoder: RepositoryEncoder, tmp_path: Path
 ) -> None:
@@ -117,7 +129,7 @@ def test_a_fold_without_positives_is_refused(
         if cohort.by_name[name].labels["MSI"] == "msi"
         for slide in cohort.by_name[name].slides
     }
-    left = tuple(slide for slide in known.known.slides if slide not in gone)
+    left = {slide: sha for slide, sha in known.known.slides.items() if slide not in gone}
     bare = Source(known.prepared, known.known.model_copy(update={"slides": left}))
     with pytest.raises(CohortInvalid, match=r"no fold 1 \(with features\) patient is msi"):
         development_of(bare, "MSI")
@@ -139,11 +151,11 @@ def test_features_of_another_encoder_are_refused(
 def test_an_extractor_of_each_fold_s_own_makes_no_bundle(
     prepared_root: Path, encoder: RepositoryEncoder, tmp_path: Path
 ) -> None:
+    known = plain(prepared_root, encoder).known
     for k in range(FOLDS):
         folder = tmp_path / "features" / f"SimCLR@{k}"
-        folder.mkdir(parents=True)
-        known = plain(prepared_root, encoder).known.model_dump() | {"folder": folder.name}
-        FeatureSet.model_validate(known).write(folder / "features.json")
+        shutil.copytree(prepared_root / "features" / "SimCLR", folder)
+        list_bags(folder, known.features, known.slides, known.dropped)
     whole = open_prepared(prepared_root)
     moved = Prepared(tmp_path, whole.cohort, whole.split)
     with pytest.raises(CohortInvalid, match="pre-trained for each fold"):

@@ -14,7 +14,7 @@ from deepsmile_training.evidence.calibrate import (
     cross_fitted,
     fit_platt,
 )
-from deepsmile_training.evidence.choices import choose_model, make_choice
+from deepsmile_training.evidence.choices import make_choice
 from deepsmile_training.evidence.evaluated import cross_evaluated
 from deepsmile_training.evidence.points import choose_points
 from deepsmile_training.evidence.predictions import Predictions, ValidationPredictions
@@ -80,7 +80,6 @@ CHOOSING = {
     "cross-fitting": lambda p: cross_fitted(p, fit_platt, seed=0),
     "choice": make_choice,
     "cross-evaluation": cross_evaluated,
-    "model": lambda p: choose_model({"one": p}),
     **FITTERS,
 }
 
@@ -101,11 +100,11 @@ def test_nor_on_predictions_of_unknown_patients(name: str) -> None:
 
 @pytest.mark.slow
 def test_mypy_refuses_it_too(tmp_path: Path) -> None:
-    """Six calls that choose, each with test predictions: six errors on their lines."""
+    """Five calls that choose, each with test predictions: five errors on their lines."""
     source = tmp_path / "cheat.py"
     source.write_text(
         "from deepsmile_training.evidence.calibrate import choose_calibration, fit_beta\n"
-        "from deepsmile_training.evidence.choices import choose_model, make_choice\n"
+        "from deepsmile_training.evidence.choices import make_choice\n"
         "from deepsmile_training.evidence.evaluated import cross_evaluated\n"
         "from deepsmile_training.evidence.points import choose_points\n"
         "from deepsmile_training.evidence.predictions import TestPredictions\n"
@@ -115,12 +114,11 @@ def test_mypy_refuses_it_too(tmp_path: Path) -> None:
         "    choose_points(test)\n"
         "    make_choice(test)\n"
         "    cross_evaluated(test)\n"
-        "    choose_model({'one': test})\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "mypy", str(source)], cwd=ROOT, text=True, capture_output=True
     )
-    for line in range(7, 13):
+    for line in range(7, 12):
         assert f"cheat.py:{line}: error" in done.stdout, done.stdout + done.stderr
 
 

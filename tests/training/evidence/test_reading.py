@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 
 from deepsmile.errors import RequestInvalid
-from deepsmile_training.evidence.predictions import TestPredictions, ValidationPredictions
+from deepsmile_training.evidence.predictions import (
+    Predictions,
+    TestPredictions,
+    ValidationPredictions,
+)
 from deepsmile_training.evidence.reading import read_predictions
 
 
@@ -23,6 +27,7 @@ def test_a_table_of_patients(tmp_path: Path) -> None:
     assert table.y.tolist() == [1, 0]
     assert table.p.tolist() == [0.75, 0.5]
     assert table.subgroups == {"sex": ("f", "")}
+    assert table.slides == ()
 
 
 def test_logits_become_probabilities(tmp_path: Path) -> None:
@@ -45,6 +50,9 @@ def test_slides_of_a_patient_are_averaged(tmp_path: Path) -> None:
     [
         ("", "cannot be read as a CSV"),
         ("patient,y,p\n", "has no rows"),
+        ("patient,y,p\na,1,0.5,\nb,0,0.1,\n", "row 1 below the header has more cells"),
+        ("slide,patient,y,p\ns,a,1,0.5,f\nt,b,0,0.1\n", "row 1 below the header has more cells"),
+        ("patient,y,p\na,1,0.5\nb,0,0.1,\n", "line 3"),
         ("patient,p\na,0.5\n", "has no column 'y'"),
         ("y,p\n1,0.5\n", "has no column 'patient'"),
         ("patient,y\na,1\n", "one of the columns 'p' and 'logit'"),
@@ -57,8 +65,10 @@ def test_slides_of_a_patient_are_averaged(tmp_path: Path) -> None:
         ("patient,y,p\na,1,0.5\nb,0.5,0.1\n", "row 2: y is '0.5'"),
         ("patient,y,p\na,1,0.5\n,0,0.1\n", "row 2 names no patient"),
         ("patient,y,p\na,1,0.5\nb,1,0.1\n", "one class only: 2 of 2"),
-        ("patient,y,p\nb,0,0.1\na,1,0.5\na,0,0.1\n", "row 2 disagree on y"),
-        ("patient,y,p,sex\nb,0,0.1,f\na,1,0.5,f\na,1,0.1,m\n", "row 2 disagree on sex"),
+        ("patient,slide,y,p\nb,1,0,0.1\na,1,1,0.5\na,2,0,0.1\n", "row 2 disagree on y"),
+        ("patient,slide,y,p,sex\nb,,0,0.1,f\na,1,1,0.5,f\na,2,1,0.1,m\n", "row 2 disagree on sex"),
+        ("patient,y,p\nb,0,0.1\na,1,0.5\na,1,0.5\n", "row 3 repeats a patient, and no column"),
+        ("patient,slide,y,p\nb,1,0,0.1\na,1,1,0.5\nb,1,0,0.2\n", "row 3 repeats a slide of its"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, complaint: str) -> None:
@@ -71,3 +81,23 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, complaint: str) -> No
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RequestInvalid, match=r"absent\.csv: cannot be read"):
         read_predictions(tmp_path / "absent.csv", TestPredictions)
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "other"),
+    [
+        (ValidationPredictions, "validation", "test"),
+        (TestPredictions, "test", "validation"),
+        (TestPredictions, "test", "train"),
+    ],
+)
+def test_a_table_is_read_as_the_part_that_it_is(
+    tmp_path: Path, kind: type[Predictions], part: str, other: str
+) -> None:
+    table = read_predictions(
+        csv(tmp_path, f"patient,y,p,part\na,1,0.5,{part}\nb,0,0.1,{part}\n"), kind
+    )
+    assert table.subgroups == {}
+    mixed = csv(tmp_path, f"patient,y,p,part\na,1,0.5,{part}\nb,0,0.1,{other}\n")
+    with pytest.raises(RequestInvalid, match=f"row 2 is of part '{other}', and '{part}' is asked"):
+        read_predictions(mixed, kind)

@@ -1,19 +1,14 @@
 """The report: every figure from patients without a part in the choice, as JSON and as a page."""
 
-import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from deepsmile.errors import RequestInvalid
-from deepsmile_training.cli.evidence import evidence
 from deepsmile_training.evidence.attention import AttentionExample, make_strip
 from deepsmile_training.evidence.calibrate import apply
 from deepsmile_training.evidence.choices import make_choice
@@ -22,7 +17,7 @@ from deepsmile_training.evidence.evaluated import Evaluated, cross_evaluated, on
 from deepsmile_training.evidence.folds import stratified_folds
 from deepsmile_training.evidence.learning import Run, learning_curve
 from deepsmile_training.evidence.page import figure, render
-from deepsmile_training.evidence.predictions import Predictions, TestPredictions
+from deepsmile_training.evidence.predictions import TestPredictions
 from deepsmile_training.evidence.report import EvidenceReport, Extras, Setting, make_report
 from deepsmile_training.evidence.sealed import SealedTest
 from deepsmile_training.evidence.subgroups import subgroups
@@ -46,7 +41,7 @@ STRIP = make_strip(AttentionExample("slide 1", "a caption", *tiles_and_weights()
 
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
-    seal = tmp_path_factory.mktemp("seal") / "seal.json"
+    seal = tmp_path_factory.mktemp("seal")
     return on_sealed_test(SealedTest(drawn_test(), seal), make_choice(drawn_validation()))
 
 
@@ -236,43 +231,3 @@ def test_the_plots_take_the_colours_of_the_page(report: EvidenceReport) -> None:
 def test_the_figures_need_no_minus_before_zero() -> None:
     assert figure(-0.0001) == "0.000"
     assert figure(-0.25) == "-0.250"
-
-
-def write_csv(path: Path, table: Predictions) -> Path:
-    rows = [
-        f"{a},{b},{c!r}" for a, b, c in zip(table.patients, table.y, table.p.tolist(), strict=True)
-    ]
-    path.write_text("patient,y,p\n" + "\n".join(rows) + "\n")
-    return path
-
-
-def run(*arguments: object) -> str:
-    app = typer.Typer()
-    app.command()(evidence)
-    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def test_the_command_writes_page_and_json_and_seals_the_test(tmp_path: Path) -> None:
-    test = write_csv(tmp_path / "test.csv", drawn_test())
-    validation = write_csv(tmp_path / "validation.csv", drawn_validation())
-    out = tmp_path / "reports" / "run.html"
-    base = (test, "--validation", validation, "--out", out)
-    output = run(*base, "--compare", test, "--run", f"40={test}", "--title", "Mine")
-    assert "sealed test set" in output
-    found = EvidenceReport.model_validate_json(out.with_suffix(".json").read_text())
-    assert found.title == "Mine"
-    assert found.comparisons[0].comparison.p_value == 1
-    assert found.learning[0].trained_on == 40
-    assert "<h1>Mine</h1>" in out.read_text()
-    seal = json.loads((tmp_path / "test.seal.json").read_text())
-    assert list(seal.values()) == [found.digests["choice"]]
-    with pytest.raises(RequestInvalid, match="in knowledge of the test"):
-        run(*base, "--sensitivity", 0.9)
-
-
-def test_the_command_refuses_a_run_without_its_size(tmp_path: Path) -> None:
-    table = write_csv(tmp_path / "test.csv", drawn_test())
-    with pytest.raises(RequestInvalid, match="is not PATIENTS=CSV"):
-        run(table, "--out", tmp_path / "r.html", "--run", table)

@@ -12,7 +12,6 @@ from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bundle import Bundle
 from deepsmile.contract import Contract, FeatureContract
 from deepsmile.digest import digest_of_file
-from deepsmile.triton.config import Target, write_configs
 from deepsmile_training.bundling import examples, learning
 from deepsmile_training.bundling.card import render_card
 from deepsmile_training.bundling.development import Development, development_of
@@ -107,9 +106,7 @@ def make_bundle(prepared: Prepared, plan: Plan, bench: Workbench) -> Bundle:
     file = sealed.file
     card = render_card(plan, file.contract, record, file.notice)
     bench.out.mkdir(parents=True, exist_ok=True)
-    bundle = publish(sealed, bench.out, card, record)
-    write_configs(bench.out, Target.GPU)
-    return bundle
+    return publish(sealed, bench.out, card, record)
 
 
 def _make_head(source: Source, development: Development, plan: Plan, bench: Workbench) -> MadeHead:

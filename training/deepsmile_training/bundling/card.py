@@ -210,9 +210,9 @@ def _declined(head: Head, record: Record) -> tuple[str]:
 def _looked(test: Record) -> str:
     before = test["look"] - 1
     if not before:
-        return "**Test set**: no other head of this name was tested on it for a bundle."
+        return "**Test set**: no other head for this label was tested on it for a bundle."
     return (
-        f"**Test set**: {before} other {'head' if before == 1 else 'heads'} of this name had been"
+        f"**Test set**: {before} other {'head' if before == 1 else 'heads'} for this label had been"
         " tested on it for bundles. The more there were, the less the figures say of the next"
         " cohort."
     )

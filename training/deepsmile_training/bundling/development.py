@@ -12,6 +12,7 @@ from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.rules import Thresholds
 from deepsmile_training.cohorts.splits import Fold, Split
 from deepsmile_training.evidence.folds import stratified_folds
+from deepsmile_training.evidence.sealed import read_seal
 from deepsmile_training.metrics import Labels
 from deepsmile_training.prepared.prepared import Prepared
 
@@ -59,7 +60,8 @@ def development_of(source: Source, label: str) -> Development:
 
     Raises:
         CohortInvalid: the label has not two classes, or some training would lack one.
-        RequestInvalid: too few patients of a class to choose a calibration on.
+        RequestInvalid: too few patients of a class to choose a calibration on, or some who were
+            tested before.
     """
     prepared = source.prepared
     check_split(prepared)
@@ -79,6 +81,7 @@ def development_of(source: Source, label: str) -> Development:
     }
     made = Development(label, found.classes, prepared.split.folds, of, found.thresholds)
     _check_trainings(made)
+    read_seal(prepared.root).check_untested(frozenset(of))
     stratified_folds(made.y, seed=0)
     return made
 

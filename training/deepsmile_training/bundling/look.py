@@ -19,7 +19,7 @@ from deepsmile_training.evaluation import is_declined
 from deepsmile_training.evidence.choices import Choice
 from deepsmile_training.evidence.evaluated import Evaluated, on_sealed_test
 from deepsmile_training.evidence.predictions import TestPredictions
-from deepsmile_training.evidence.sealed import SealedTest, opened_for
+from deepsmile_training.evidence.sealed import SealedTest
 from deepsmile_training.evidence.subgroups import MOST_VALUES
 
 UNKNOWN = "unknown"
@@ -63,8 +63,6 @@ class Tested:
     answers: tuple[Scored, ...]
     """To each patient's mean raw probability, in the order of the predictions."""
     slides: tuple[TestSlide, ...]
-    look: int
-    """1: these patients were never looked at by a bundle before; 2: once; and so on."""
 
 
 def look_at_test(
@@ -73,8 +71,8 @@ def look_at_test(
     """Score the test patients of `label`, then open the predictions for the choice.
 
     Raises:
-        RequestInvalid: no patients of both classes could be scored, or another choice was made on
-            these very predictions before.
+        RequestInvalid: no patients of both classes could be scored, or these were tested before
+            with another choice for this model.
     """
     prepared = source.prepared
     labels = resolve_labels(prepared.cohort, prepared.split.folds[0], label)
@@ -83,10 +81,9 @@ def look_at_test(
         slide for name in patients for slide in _score(candidate, head, source, labels, name)
     )
     test = _predictions(slides, source)
-    seal = prepared.root / f"bundles.{head.name}.seal.json"
-    evaluated = on_sealed_test(SealedTest(test, seal), choice)
+    evaluated = on_sealed_test(SealedTest(test, prepared.root), choice)
     answers = tuple(answer(head, np.array([p]), None) for p in test.p.tolist())
-    return Tested(evaluated, answers, slides, list(opened_for(seal)).index(test.digest) + 1)
+    return Tested(evaluated, answers, slides)
 
 
 def _score(

@@ -104,7 +104,7 @@ def tested_record(made: MadeHead, tested: Tested, report: EvidenceReport) -> dic
             "declined": sum(slide.novel for slide in scored),
             "covered": count_covered(tested.answers, made.head, y),
             "uncertain": sum(one.label is None for one in tested.answers),
-            "look": tested.look,
+            "look": tested.evaluated.look,
             "predictions": tested.evaluated.predictions.digest,
             "auroc": _plain(figures[0].auroc),
             "auprc": _plain(figures[0].auprc),

@@ -8,7 +8,8 @@ import typer
 
 def evidence(
     predictions: Annotated[
-        Path, typer.Argument(help="CSV: patient, y, p or logit; other columns make subgroups.")
+        Path,
+        typer.Argument(help="CSV: patient, y, p or logit; slide, part; others make subgroups."),
     ],
     out: Annotated[Path, typer.Option(help="HTML to write; the JSON goes beside it.")],
     validation: Annotated[
@@ -16,7 +17,8 @@ def evidence(
         typer.Option(help="CSV that choices are made on; without it, PREDICTIONS, cross-fitted."),
     ] = None,
     compare: Annotated[
-        list[Path] | None, typer.Option(help="Another model's CSV, for DeLong's test; repeatable.")
+        list[str] | None,
+        typer.Option(help="NAME=CSV, or CSV, of another model, for DeLong's test; repeatable."),
     ] = None,
     run: Annotated[
         list[str] | None,
@@ -37,13 +39,14 @@ def evidence(
 
     targets = Targets(sensitivity, specificity)
     evaluated, choice = evaluate_tables(Tables(predictions, validation), targets, seed)
-    extras = extras_from(compare or [], run or [])
+    extras = extras_from(compare or [], run or [], type(evaluated.predictions))
     report = make_report(evaluated, choice, Setting(title, protocol, notice, seed), extras)
     beside = write_report(report, out)
     area, scale = report.discrimination.auroc, report.calibration
+    look = f", look {report.cohort.look}" if report.cohort.look else ""
     typer.echo(
         f"AUROC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}), ECE"
         f" {scale.raw.ece.value:.3f}, calibrated ({scale.chosen.method})"
-        f" {scale.calibrated.ece.value:.3f}; {report.cohort.how}"
+        f" {scale.calibrated.ece.value:.3f}; {report.cohort.how}{look}"
     )
     typer.echo(f"{out}\n{beside}")

@@ -1,21 +1,14 @@
 """Choices: everything that validation decides, frozen and hashed before a test set is opened."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from deepsmile.calibration import Calibration
 from deepsmile.contract import OperatingPoint
 from deepsmile.digest import digest_of
-from deepsmile.errors import RequestInvalid
 from deepsmile_training.evidence.calibrate import apply, choose_calibration
 from deepsmile_training.evidence.points import TARGETS, Targets, choose_points
-from deepsmile_training.evidence.predictions import (
-    ValidationPredictions,
-    require_validation,
-    selects,
-)
-from deepsmile_training.metrics import auc
+from deepsmile_training.evidence.predictions import ValidationPredictions, selects
 
 
 @dataclass(frozen=True)
@@ -62,13 +55,3 @@ def make_choice(
         validation=validation.digest,
         patients=frozenset(validation.patients),
     )
-
-
-def choose_model(candidates: Mapping[str, ValidationPredictions]) -> str:
-    """The name of the model with the best AUROC on the same patients; a tie goes to the first."""
-    for validation in candidates.values():
-        require_validation(validation)
-    if len({frozenset(one.patients) for one in candidates.values()}) != 1:
-        hint = "Predict the same validation patients with every model."
-        raise RequestInvalid("models can be compared on the same patients only", hint=hint)
-    return max(candidates, key=lambda name: auc(candidates[name].p, candidates[name].y))

@@ -30,6 +30,8 @@ class Evaluated:
     """Operating point -> (n,)."""
     blocks: NDArray[np.int64]
     """(n,) patients of one block share a calibration."""
+    look: int | None
+    """1: the first model that was tested on any of them; None: they are validation patients."""
 
     def auc_within_blocks(self, p: Probabilities) -> float:
         """Mean AUROC of the blocks: what mixing the scales of several calibrations cannot move."""
@@ -43,10 +45,11 @@ class Evaluated:
 
 def on_sealed_test(sealed: SealedTest, choice: Choice) -> Evaluated:
     """Open the test set for the choice."""
-    test = sealed.open(choice)
+    opened = sealed.open(choice)
+    test = opened.predictions
     calibrated = apply(choice.calibration, test.p)  # (n,)
     called = {point.name: calibrated >= point.threshold for point in choice.points}
-    return Evaluated(SEALED, test, calibrated, called, np.zeros(len(test.y), np.int64))
+    return Evaluated(SEALED, test, calibrated, called, np.zeros(len(test.y), np.int64), opened.look)
 
 
 @selects
@@ -65,4 +68,4 @@ def cross_evaluated(
         for point in choice.points:
             calls = called.setdefault(point.name, np.zeros(n, np.bool_))  # (n,)
             calls[inside] = calibrated[inside] >= point.threshold
-    return Evaluated(CROSS_FITTED, validation, calibrated, called, blocks)
+    return Evaluated(CROSS_FITTED, validation, calibrated, called, blocks, look=None)

@@ -9,7 +9,11 @@ from deepsmile_training.evidence.choices import Choice, make_choice
 from deepsmile_training.evidence.evaluated import Evaluated, cross_evaluated, on_sealed_test
 from deepsmile_training.evidence.learning import Run, learning_curve
 from deepsmile_training.evidence.points import Targets
-from deepsmile_training.evidence.predictions import TestPredictions, ValidationPredictions
+from deepsmile_training.evidence.predictions import (
+    Predictions,
+    TestPredictions,
+    ValidationPredictions,
+)
 from deepsmile_training.evidence.reading import read_predictions
 from deepsmile_training.evidence.report import Extras
 from deepsmile_training.evidence.sealed import SealedTest
@@ -23,11 +27,6 @@ class Tables:
     validation: Path | None
     """Without it the predictions themselves are validation, and figures are cross-fitted."""
 
-    @property
-    def seal(self) -> Path:
-        """The file beside the test predictions that tells what opened them."""
-        return self.predictions.with_suffix(".seal.json")
-
 
 def evaluate_tables(tables: Tables, targets: Targets, seed: int) -> tuple[Evaluated, Choice]:
     """Choose on validation; then, and only then, look at the test set."""
@@ -37,19 +36,32 @@ def evaluate_tables(tables: Tables, targets: Targets, seed: int) -> tuple[Evalua
         return cross_evaluated(validation, targets=targets, seed=seed), choice
     validation = read_predictions(tables.validation, ValidationPredictions)
     choice = make_choice(validation, targets=targets, seed=seed)
-    sealed = SealedTest(read_predictions(tables.predictions, TestPredictions), tables.seal)
+    test = read_predictions(tables.predictions, TestPredictions)
+    sealed = SealedTest(test, tables.predictions.parent)
     return on_sealed_test(sealed, choice), choice
 
 
-def extras_from(compare: Sequence[Path], runs: Sequence[str]) -> Extras:
-    """Other models by the names of their files, and a learning curve from PATIENTS=CSV."""
-    others = {path.stem: read_predictions(path, TestPredictions) for path in compare}
-    return Extras(others, learning_curve([_run(text) for text in runs]))
+def extras_from(compare: Sequence[str], runs: Sequence[str], kind: type[Predictions]) -> Extras:
+    """Other models from NAME=CSV or CSV, and a learning curve from PATIENTS=CSV, of one kind."""
+    others: dict[str, Predictions] = {}
+    for text in compare:
+        name, path = _named(text)
+        if name in others:
+            hint = "Name each, as in --compare first=A/test.csv --compare second=B/test.csv."
+            raise RequestInvalid(f"compare: two models are called {name!r}", hint=hint)
+        others[name] = read_predictions(path, kind)
+    return Extras(others, learning_curve([_run(text, kind) for text in runs]))
 
 
-def _run(text: str) -> Run:
+def _named(text: str) -> tuple[str, Path]:
+    """A model's name, by default that of its file, and the file."""
+    name, equals, path = text.partition("=")
+    return (name, Path(path)) if equals else (Path(text).stem, Path(text))
+
+
+def _run(text: str, kind: type[Predictions]) -> Run:
     size, _, path = text.partition("=")
     if not size.isdigit() or not path:
         hint = "Write the number of training patients, =, and the CSV."
         raise RequestInvalid(f"run: {text!r} is not PATIENTS=CSV", hint=hint)
-    return Run(int(size), read_predictions(Path(path), TestPredictions))
+    return Run(int(size), read_predictions(Path(path), kind))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
-from typing import Concatenate, Never, ParamSpec, Self, TypeVar
+from typing import ClassVar, Concatenate, Never, ParamSpec, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ class Predictions:
 
     Raises RequestInvalid for labels of one class and for anything that is no probability.
     """
+
+    part: ClassVar[str] = ""
+    """What a table's column `part` must say, where it has one."""
 
     patients: tuple[str, ...]
     y: Labels
@@ -107,11 +110,14 @@ class Predictions:
 class ValidationPredictions(Predictions):
     """Of patients that no model scored here was trained on, and that choices may be made on."""
 
+    part = "validation"
+
 
 class TestPredictions(Predictions):
     """Of patients that figures are given for; nothing that chooses accepts them."""
 
     __test__ = False  # so that pytest does not take it for a test
+    part = "test"
 
 
 def selects(
@@ -123,17 +129,12 @@ def selects(
     def checked(
         validation: ValidationPredictions, /, *args: Rest.args, **kwargs: Rest.kwargs
     ) -> Answer:
-        require_validation(validation)
+        if not isinstance(validation, ValidationPredictions):
+            found = type(validation).__name__
+            raise TypeError(f"choices are made on ValidationPredictions only, not on {found}")
         return choose(validation, *args, **kwargs)
 
     return checked
-
-
-def require_validation(validation: object) -> None:
-    """Raises TypeError for anything but validation predictions."""
-    if not isinstance(validation, ValidationPredictions):
-        found = type(validation).__name__
-        raise TypeError(f"choices are made on ValidationPredictions only, not on {found}")
 
 
 def _frozen(values: NDArray[np.generic]) -> NDArray[np.generic]:

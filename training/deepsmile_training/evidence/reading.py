@@ -8,22 +8,29 @@ import pandas as pd
 from scipy.special import expit
 
 from deepsmile.errors import RequestInvalid
-from deepsmile_training.evidence.predictions import Predictions
+from deepsmile_training.cohorts.tables import read_cells
+from deepsmile_training.evidence.predictions import Predictions, ValidationPredictions
+from deepsmile_training.evidence.sealed import read_seal
 from deepsmile_training.metrics import Labels, Probabilities
 
 Kind = TypeVar("Kind", bound=Predictions)
 
-KNOWN = ("patient", "y", "p", "logit", "slide")
+KNOWN = ("patient", "y", "p", "logit", "slide", "part")
 """Columns with a meaning of their own; every other one makes subgroups."""
 
 
 def read_predictions(path: Path, kind: type[Kind]) -> Kind:
     """Columns `patient`, `y` (0 or 1), `p` or `logit`, and subgroups.
 
-    Several rows of a patient are slides: their probabilities are averaged, labels and subgroups
-    must agree. Raises RequestInvalid naming the column or the row.
+    Several rows of a patient are slides, named in `slide`: their probabilities are averaged,
+    labels and subgroups must agree. A column `part` must say what the table is read as.
+
+    Raises:
+        RequestInvalid: the column or row that is wrong, or validation patients who were tested.
     """
     table = _table(path)
+    _check_part(table, kind, path)
+    _check_repeats(table, path)
     table["p"] = _probabilities(table, path)
     table["y"] = _labels(table, path)
     columns = [name for name in table.columns if name not in KNOWN]
@@ -34,19 +41,21 @@ def read_predictions(path: Path, kind: type[Kind]) -> Kind:
             row = int(table.index[table["patient"] == differing.idxmax()][0])
             _refuse(path, f"the slides of the patient in row {row + 1} disagree on {name}")
     first = groups.first()
+    if issubclass(kind, ValidationPredictions):
+        read_seal(path.parent).check_untested(frozenset(first.index))
     return kind(
         patients=tuple(first.index),
         y=first["y"].to_numpy(np.int64),
         p=groups["p"].mean().to_numpy(np.float64),
         subgroups={name: tuple(first[name]) for name in columns},
-        slides=tuple(int(n) for n in groups.size()),
+        slides=tuple(int(n) for n in groups.size()) if "slide" in table.columns else (),
     )
 
 
 def _table(path: Path) -> pd.DataFrame:
     """Every cell as text, so that no name and no subgroup is taken for a number."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+        table = read_cells(path, keep_default_na=False, skipinitialspace=True)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         _refuse(path, f"cannot be read as a CSV: {error}")
     for name in ("patient", "y"):
@@ -57,6 +66,27 @@ def _table(path: Path) -> pd.DataFrame:
     if (table["patient"] == "").any():
         _refuse(path, f"row {int((table['patient'] == '').argmax()) + 1} names no patient")
     return table
+
+
+def _check_part(table: pd.DataFrame, kind: type[Predictions], path: Path) -> None:
+    if "part" not in table.columns:
+        return
+    wrong = (table["part"] != kind.part).to_numpy()  # (rows,)
+    if wrong.any():
+        row = int(wrong.argmax())
+        found = table["part"].iloc[row]
+        raise RequestInvalid(
+            f"{path.name}: row {row + 1} is of part {found!r}, and {kind.part!r} is asked for",
+            hint="Choices are made on parts 'validation'; a part 'test' is evaluated beside one.",
+        )
+
+
+def _check_repeats(table: pd.DataFrame, path: Path) -> None:
+    named = "slide" in table.columns
+    repeated = table.duplicated(["patient", "slide"] if named else ["patient"])  # (rows,)
+    if repeated.any():
+        why = "a slide of its patient" if named else "a patient, and no column 'slide' says why"
+        _refuse(path, f"row {int(repeated.to_numpy().argmax()) + 1} repeats {why}")
 
 
 def _probabilities(table: pd.DataFrame, path: Path) -> Probabilities:
@@ -85,5 +115,5 @@ def _labels(table: pd.DataFrame, path: Path) -> Labels:
 
 
 def _refuse(path: Path, detail: str) -> Never:
-    hint = "Columns: patient, y (0 or 1), p or logit; any other column makes subgroups."
+    hint = "Columns: patient, y (0 or 1), p or logit, slide, part; all others make subgroups."
     raise RequestInvalid(f"{path.name}: {detail}", hint=hint)

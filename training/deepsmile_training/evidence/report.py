@@ -55,6 +55,8 @@ class Cohort(Part):
     positives: int
     prevalence: Estimate
     slides: int | None
+    look: int | None
+    """1: the first model that was tested on any of them; None: they are no test patients."""
 
 
 class Discrimination(Part):
@@ -211,6 +213,7 @@ def _cohort(evaluated: Evaluated) -> Cohort:
         positives=positives,
         prevalence=prevalence,
         slides=sum(predictions.slides) or None,
+        look=evaluated.look,
     )
 
 
