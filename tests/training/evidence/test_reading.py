@@ -35,6 +35,40 @@ def test_logits_become_probabilities(tmp_path: Path) -> None:
     assert table.p.tolist() == [0.5, 0.0]
 
 
+TWO = "patient,y,p,p_stage\na,1,0.5,T1\nb,0,0.5,T2\n"
+SEVERAL = "patient,y,p_low,p_mid,p_high,sex\na,0,0.5,0.25,0.25,f\nb,2,0.125,0.125,0.75,m\n"
+
+
+def test_one_of_several_classes_is_told_from_the_rest(tmp_path: Path) -> None:
+    table = read_predictions(csv(tmp_path, SEVERAL), TestPredictions, "high")
+    assert table.y.tolist() == [0, 1]
+    assert table.p.tolist() == [0.25, 0.75]
+    assert set(table.subgroups) == {"sex"}
+    low = read_predictions(csv(tmp_path, SEVERAL), TestPredictions, "low")
+    assert (low.y.tolist(), low.p.tolist()) == ([1, 0], [0.5, 0.125])
+
+
+@pytest.mark.parametrize(
+    ("text", "of", "complaint"),
+    [
+        (SEVERAL, None, "has columns p_low, p_mid, p_high, and class None"),
+        (SEVERAL, "lowest", "and class lowest is asked for"),
+        (SEVERAL.replace("b,2", "b,3"), "high", "row 2: y is '3'"),
+        ("patient,y,p\na,1,0.5\n", "high", "has two classes only, and class high"),
+    ],
+)
+def test_a_class_that_is_not_there_is_refused(
+    text: str, of: str | None, complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RequestInvalid, match=complaint):
+        read_predictions(csv(tmp_path, text), TestPredictions, of)
+
+
+def test_a_subgroup_of_two_classes_may_begin_like_a_class(tmp_path: Path) -> None:
+    table = read_predictions(csv(tmp_path, TWO), TestPredictions)
+    assert table.subgroups == {"p_stage": ("T1", "T2")}
+
+
 def test_slides_of_a_patient_are_averaged(tmp_path: Path) -> None:
     """Paper, section 4.1.3: the score of a patient is the mean over its slides."""
     text = "patient,slide,y,p,sex\na,1,1,0.25,f\nb,1,0,0.5,m\na,2,1,0.75,f\n"

@@ -24,6 +24,10 @@ def evidence(
         list[str] | None,
         typer.Option(help="PATIENTS=CSV of a run trained on so many, for the learning curve."),
     ] = None,
+    of: Annotated[
+        str | None,
+        typer.Option("--class", help="Of several (columns p_NAME), the one told from the rest."),
+    ] = None,
     sensitivity: Annotated[float, typer.Option(help="That rule-out holds.")] = 0.95,
     specificity: Annotated[float, typer.Option(help="That rule-in holds.")] = 0.95,
     title: Annotated[str, typer.Option()] = "Evidence",
@@ -38,8 +42,8 @@ def evidence(
     from deepsmile_training.evidence.report import Setting, make_report
 
     targets = Targets(sensitivity, specificity)
-    evaluated, choice = evaluate_tables(Tables(predictions, validation), targets, seed)
-    extras = extras_from(compare or [], run or [], type(evaluated.predictions))
+    evaluated, choice = evaluate_tables(Tables(predictions, validation, of), targets, seed)
+    extras = extras_from(compare or [], run or [], type(evaluated.predictions), of)
     report = make_report(evaluated, choice, Setting(title, protocol, notice, seed), extras)
     beside = write_report(report, out)
     area, scale = report.discrimination.auroc, report.calibration

@@ -26,22 +26,26 @@ class Tables:
     predictions: Path
     validation: Path | None
     """Without it the predictions themselves are validation, and figures are cross-fitted."""
+    of: str | None = None
+    """Which of several classes is told from the rest."""
 
 
 def evaluate_tables(tables: Tables, targets: Targets, seed: int) -> tuple[Evaluated, Choice]:
     """Choose on validation; then, and only then, look at the test set."""
     if tables.validation is None:
-        validation = read_predictions(tables.predictions, ValidationPredictions)
+        validation = read_predictions(tables.predictions, ValidationPredictions, tables.of)
         choice = make_choice(validation, targets=targets, seed=seed)
         return cross_evaluated(validation, targets=targets, seed=seed), choice
-    validation = read_predictions(tables.validation, ValidationPredictions)
+    validation = read_predictions(tables.validation, ValidationPredictions, tables.of)
     choice = make_choice(validation, targets=targets, seed=seed)
-    test = read_predictions(tables.predictions, TestPredictions)
+    test = read_predictions(tables.predictions, TestPredictions, tables.of)
     sealed = SealedTest(test, tables.predictions.parent)
     return on_sealed_test(sealed, choice), choice
 
 
-def extras_from(compare: Sequence[str], runs: Sequence[str], kind: type[Predictions]) -> Extras:
+def extras_from(
+    compare: Sequence[str], runs: Sequence[str], kind: type[Predictions], of: str | None = None
+) -> Extras:
     """Other models from NAME=CSV or CSV, and a learning curve from PATIENTS=CSV, of one kind."""
     others: dict[str, Predictions] = {}
     for text in compare:
@@ -49,8 +53,8 @@ def extras_from(compare: Sequence[str], runs: Sequence[str], kind: type[Predicti
         if name in others:
             hint = "Name each, as in --compare first=A/test.csv --compare second=B/test.csv."
             raise RequestInvalid(f"compare: two models are called {name!r}", hint=hint)
-        others[name] = read_predictions(path, kind)
-    return Extras(others, learning_curve([_run(text, kind) for text in runs]))
+        others[name] = read_predictions(path, kind, of)
+    return Extras(others, learning_curve([_run(text, kind, of) for text in runs]))
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -59,9 +63,9 @@ def _named(text: str) -> tuple[str, Path]:
     return (name, Path(path)) if equals else (Path(text).stem, Path(text))
 
 
-def _run(text: str, kind: type[Predictions]) -> Run:
+def _run(text: str, kind: type[Predictions], of: str | None) -> Run:
     size, _, path = text.partition("=")
     if not size.isdigit() or not path:
         hint = "Write the number of training patients, =, and the CSV."
         raise RequestInvalid(f"run: {text!r} is not PATIENTS=CSV", hint=hint)
-    return Run(int(size), read_predictions(Path(path), kind))
+    return Run(int(size), read_predictions(Path(path), kind, of))

@@ -15,12 +15,17 @@ from deepsmile_training.metrics import Labels, Probabilities
 
 Kind = TypeVar("Kind", bound=Predictions)
 
+CLASS = "p_"
+"""How columns begin that hold the probability of one of several classes."""
+
 KNOWN = ("patient", "y", "p", "logit", "slide", "part")
 """Columns with a meaning of their own; every other one makes subgroups."""
 
 
-def read_predictions(path: Path, kind: type[Kind]) -> Kind:
+def read_predictions(path: Path, kind: type[Kind], of: str | None = None) -> Kind:
     """Columns `patient`, `y` (0 or 1), `p` or `logit`, and subgroups.
+
+    Of several classes: `y` counts from 0 the columns `p_NAME`, and `of` is told from the rest.
 
     Several rows of a patient are slides, named in `slide`: their probabilities are averaged,
     labels and subgroups must agree. A column `part` must say what the table is read as.
@@ -28,7 +33,7 @@ def read_predictions(path: Path, kind: type[Kind]) -> Kind:
     Raises:
         RequestInvalid: the column or row that is wrong, or validation patients who were tested.
     """
-    table = _table(path)
+    table = _one_against_rest(_table(path), of, path)
     _check_part(table, kind, path)
     _check_repeats(table, path)
     table["p"] = _probabilities(table, path)
@@ -66,6 +71,22 @@ def _table(path: Path) -> pd.DataFrame:
     if (table["patient"] == "").any():
         _refuse(path, f"row {int((table['patient'] == '').argmax()) + 1} names no patient")
     return table
+
+
+def _one_against_rest(table: pd.DataFrame, of: str | None, path: Path) -> pd.DataFrame:
+    """A table of two classes as it is; of several, with `p` and `y` of one of them."""
+    two = {"p", "logit"} & set(table.columns)
+    columns = [name for name in table.columns if name.startswith(CLASS) and not two]
+    names = [name.removeprefix(CLASS) for name in columns]
+    if of not in names if names else of is not None:
+        found = f"columns {', '.join(columns)}" if columns else "two classes only"
+        hint = f"Name one with --class: {', '.join(names)}." if columns else "Leave out --class."
+        raise RequestInvalid(f"{path.name} has {found}, and class {of} is asked for", hint=hint)
+    if of is None:
+        return table
+    known = {str(index): str(int(name == of)) for index, name in enumerate(names)}
+    y = table["y"].map(known).fillna(table["y"])  # (rows,) what is no class is refused later
+    return table.assign(y=y, p=table[f"{CLASS}{of}"]).drop(columns=columns)
 
 
 def _check_part(table: pd.DataFrame, kind: type[Predictions], path: Path) -> None:
