@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     triton_in_flight: Count = 0
     """Requests that a worker keeps in flight; 0: as many as it has cores, and at least eight."""
     triton_timeout_s: Seconds = 30.0
-    """Longest wait for one answer; a request may be sent again."""
+    """Longest wait for one answer, doubled for a late server; a request may be sent again."""
     triton_patience_s: Pause = 60.0
     """How long a request is sent again before its job waits for another attempt."""
     inference_wait_s: Pause = 24 * 3600.0
