@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models import get_model
 
 from deepsmile.errors import RequestInvalid
 
@@ -56,6 +55,8 @@ def make_backbone(name: str) -> Backbone:
             f"no backbone named {name!r}; known are {known}",
             hint=f"Any other comes from timm: write {TIMM}{name}.",
         )
+    from torchvision.models import get_model  # takes longer to import than torch
+
     module = get_model(name, weights=None)
     feature_dim: int = module.fc.in_features
     module.fc = nn.Identity()

@@ -3,12 +3,11 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.error import URLError
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torchvision.models import WeightsEnum, get_model_weights
 
 from deepsmile.errors import RequestInvalid
 from deepsmile.frozen import Sha256
@@ -18,6 +17,9 @@ from deepsmile_training.encoders.published import PUBLISHED, trunk_of
 from deepsmile_training.encoders.tile_encoder import TileEncoder
 from deepsmile_training.encoders.timm_weights import downloaded_state, state_of_file
 from deepsmile_training.encoders.weights import check_digest, fit, read_weights
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 """How torchvision writes the first digits of a file's SHA-256."""
@@ -83,8 +85,10 @@ def load_initialisation(encoder: TileEncoder, initialisation: Initialisation) ->
             return _deepsmile(encoder, initialisation)
 
 
-def torchvision_weights(backbone: str) -> dict[str, WeightsEnum]:
+def torchvision_weights(backbone: str) -> "dict[str, WeightsEnum]":
     """torchvision's weights of a backbone by the first digits of their files' SHA-256."""
+    from torchvision.models import get_model_weights
+
     found = {one: HASH_IN_NAME.search(one.url) for one in get_model_weights(backbone)}
     return {match[1]: one for one, match in found.items() if match}
 
