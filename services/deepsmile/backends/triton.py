@@ -95,14 +95,19 @@ class TritonBackend:
         self.runtime = f"{server} {digest_of(arithmetic(config))}"
 
     def _prove_again(self) -> None:
-        """Every connection that was used: each may lead to a server of its own."""
-        used = [connection for connection in self._idle.queue if connection.is_proven]
+        """Every server that was used: one for all connections whose memory it has, or one each."""
 
         def prove(connection: Connection) -> None:
             self._patiently(lambda: self._proof.prove(connection))
 
+        used = [connection for connection in self._idle.queue if connection.is_proven]
+        if not used:
+            return
+        prove(used[0])
+        there = used[0].memory_there()
+        strangers = [other for other in used[1:] if not there.intersection(other.memory)]
         with ThreadPoolExecutor(self.concurrency) as pool:
-            for _ in pool.map(prove, used):
+            for _ in pool.map(prove, strangers):
                 pass
 
     def _close(self) -> None:

@@ -87,6 +87,19 @@ class Connection:
         config: dict[str, Any] = told["config"]
         return config
 
+    @property
+    def memory(self) -> frozenset[str]:
+        """Names of what it has registered with its server; no other connection has them."""
+        return frozenset(self._registered)
+
+    def memory_there(self) -> frozenset[str]:
+        """Names that its server knows, of all clients since it started; none without sharing."""
+        if not self.shares_memory:
+            return frozenset()
+        with self._asking("what memory it shares"):
+            told = self._client.get_system_shared_memory_status(client_timeout=self._timeout_s)
+        return frozenset(told.regions)
+
     def infer(self, model: Model, array: NDArray[np.generic]) -> Arrays:
         """Send tiles or a bag through a model; the outputs by name."""
         array = np.ascontiguousarray(array)
