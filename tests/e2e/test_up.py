@@ -122,7 +122,7 @@ def test_a_worker_and_a_broker_that_die_are_started_again_and_the_next_job_succe
 
 
 def test_an_interrupt_lets_the_slide_at_hand_finish(up: Up, tmp_path: Path) -> None:
-    slide = write_svs(tmp_path / "big.svs", tissue_image(9000, 9000, tissue=0.95))
+    slide = write_svs(tmp_path / "big.svs", tissue_image(6000, 6000, tissue=0.95))
     with Client(up.url) as client:
         job = client.predict(slide)
         wait_until(lambda: client.job(job.id).started_at, 20, every_s=0.01)

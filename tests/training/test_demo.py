@@ -1,5 +1,6 @@
 """The whole road at smoke size: one command, one sealed bundle, the same each time."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from deepsmile.backends.onnx import OnnxBackend, OnnxEncoder
 from deepsmile.bag import load_bag
-from deepsmile.bundle import Bundle, load_bundle
+from deepsmile.bundle import load_bundle
 from deepsmile.pipeline import SlideSource, extract, score_slide
 from deepsmile.reading import Reader
 from deepsmile.report import Scored
@@ -63,29 +64,24 @@ def test_provenance_tells_how_to_make_it_again(smoke: SmokeRun) -> None:
     assert smoke.bundle.digest in smoke.output
 
 
-def make_again(smoke: SmokeRun, work: Path, out: Path) -> Bundle:
-    """The smoke run's bundle once more, with its threads."""
+def test_an_interrupted_run_goes_on_where_it_stopped(smoke: SmokeRun, tmp_path: Path) -> None:
+    """What is there is taken as it is, and what is gone made the same: the digest stays."""
+    work = tmp_path / "work"
+    shutil.copytree(smoke.work, work)
+    slides = sorted(path for path in work.rglob("*") if path.suffix in {".svs", ".tif"})
+    bags = sorted(work.rglob("*.npz"))
+    (encoder,) = (work / "encoders").glob("*/model.onnx")
+    assert (len(slides), len(bags)) == (1 + 12, 12)
+    for lost in (*slides[::6], *bags[::2], encoder):
+        lost.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in (*slides, *bags) if path.exists()}
     plan = DemoPlan(seed=7).smoke()
     torch.set_num_threads(plan.threads)
     shop = Workshop(work, lambda what, total: lambda: None)
-    return make_demo_bundle(plan, smoke.bundle.file.provenance["command"], out, shop)
-
-
-def test_the_same_seed_gives_the_same_digest(smoke: SmokeRun, tmp_path: Path) -> None:
-    """From nothing, in another folder: slides, encoder, heads, thresholds, figures, card."""
-    again = make_again(smoke, tmp_path / "work", tmp_path / "repository")
+    command = smoke.bundle.file.provenance["command"]
+    again = make_demo_bundle(plan, command, tmp_path / "repository", shop)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert again.file.files == smoke.bundle.file.files
-    assert again.digest == smoke.bundle.digest
-
-
-def test_an_interrupted_run_goes_on_where_it_stopped(smoke: SmokeRun, tmp_path: Path) -> None:
-    """Slides, encoder and bags are taken as they are; the digest is the same."""
-    kept = sorted(p for p in smoke.work.rglob("*") if p.suffix in {".svs", ".tif", ".npz"})
-    encoder = next((smoke.work / "encoders").glob("*/model.onnx"))
-    before = [p.stat().st_mtime_ns for p in (*kept, encoder)]
-    again = make_again(smoke, smoke.work, tmp_path)
-    assert len(kept) == 1 + 12 + 12
-    assert [p.stat().st_mtime_ns for p in (*kept, encoder)] == before
     assert again.digest == smoke.bundle.digest
 
 
