@@ -70,6 +70,7 @@ def test_a_folder_is_one_dicom_slide_or_holds_slides(tmp_path: Path) -> None:
     assert slides_in(tmp_path / "b.svs") == [tmp_path / "b.svs"]
 
 
+@pytest.mark.slow
 def test_calibration_tiles_are_those_that_serving_reads(
     bundle: Bundle, slide_path: Path, reader: Reader
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_write_that_breaks_off_leaves_the_old_bag(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["bag.npz"]
 
 
+@pytest.mark.slow
 def test_a_bag_with_any_byte_changed_is_the_same_bag_or_a_corrupt_one(tmp_path: Path) -> None:
     """Zip keeps a checksum of the arrays; what it does not cover (dates) does not matter."""
     path, bag = tmp_path / "bag.npz", bag_of(3)
@@ -83,6 +84,7 @@ def test_a_bag_with_any_byte_changed_is_the_same_bag_or_a_corrupt_one(tmp_path: 
     assert refused > len(good) / 2
 
 
+@pytest.mark.slow
 def test_a_bag_cut_short_anywhere_is_corrupt(tmp_path: Path) -> None:
     path = tmp_path / "bag.npz"
     save_bag(bag_of(3), path)

@@ -97,6 +97,7 @@ while job := claim_next(database, "w", 0.0, 30.0):
 """
 
 
+@pytest.mark.slow
 def test_of_many_processes_each_job_goes_to_one(database: Database, database_url: str) -> None:
     job_ids = [accept(database).id for _ in range(40)]
     rivals = [
@@ -180,6 +181,7 @@ def test_an_error_that_may_pass_is_tried_again_until_attempts_run_out(database: 
     assert (ended.state, ended.error) == (JobState.FAILED, FAULT)
 
 
+@pytest.mark.slow
 def test_a_job_without_inference_waits_longer_each_time_and_loses_nothing(
     database: Database,
 ) -> None:

@@ -35,6 +35,7 @@ def test_collapse_shows() -> None:
     assert spread_of(even)["feature_std"] == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_meter_tells_work_from_waiting() -> None:
     """And neither from what lies between, such as a probe."""
     meter = Meter()
