@@ -163,6 +163,36 @@ def test_a_worker_that_is_killed_leaves_no_memory(
     assert regions_of(triton) == []
 
 
+ELSEWHERE = """
+import sys, numpy as np
+from pathlib import Path
+from deepsmile.backends.triton import TritonBackend
+from deepsmile.bundle import load_bundle
+from deepsmile.triton.connection import Endpoint
+bundle = load_bundle(Path(sys.argv[1]), "tiny")
+with TritonBackend(bundle, Endpoint(sys.argv[2], "auto", 1, 5, 5)) as backend:
+    backend.encode(np.zeros((2, 224, 224, 3), np.uint8))
+    print(backend.name)
+"""
+OWN_SHM = 'mount -t tmpfs tmpfs /dev/shm && exec "$@"'
+
+
+def test_a_worker_in_another_container_leaves_the_memory_of_others(
+    triton: TritonServer, bundle: Bundle
+) -> None:
+    """In its own /dev/shm it sees none of their files, and would take them all for killed."""
+    apart = ["unshare", "--mount", "sh", "-c", OWN_SHM, "sh"]
+    if subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespace can be made here")
+    with TritonBackend(bundle, endpoint(triton, "shm")) as living:
+        living.encode(tiles(1))
+        had = set(regions_of(triton))
+        command = [*apart, sys.executable, "-c", ELSEWHERE, str(bundle.root), triton.url]
+        other = subprocess.run(command, capture_output=True, text=True)
+        assert (other.returncode, other.stdout.strip()) == (0, "triton 2.51.0 over gRPC")
+        assert had == set(regions_of(triton)) != set()
+
+
 def test_memory_that_is_not_ours_stays(triton: TritonServer, bundle: Bundle) -> None:
     client = grpc.InferenceServerClient(triton.url)
     memory = SharedMemory(create=True, size=64)

@@ -56,6 +56,7 @@ class TritonBackend:
             self._idle.put(connection)
             self._patiently(lambda: self._sure(connection))
             self._introduce(connection)
+            connection.forget_orphans()
         except BaseException:
             self._close()
             raise

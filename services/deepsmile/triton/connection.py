@@ -100,6 +100,15 @@ class Connection:
             told = self._client.get_system_shared_memory_status(client_timeout=self._timeout_s)
         return frozenset(told.regions)
 
+    def forget_orphans(self) -> None:
+        """Have a server that shares our memory let go of that of clients that were killed.
+
+        Only once it was proven to: of a server elsewhere every file is missing here.
+        """
+        for name in filter(is_orphan, self.memory_there()):
+            with suppress(self._grpc.InferenceServerException):  # it still writes to it
+                self._client.unregister_system_shared_memory(name, client_timeout=self._timeout_s)
+
     def infer(self, model: Model, array: NDArray[np.generic]) -> Arrays:
         """Send tiles or a bag through a model; the outputs by name."""
         array = np.ascontiguousarray(array)
@@ -148,8 +157,6 @@ class Connection:
             return None
         if self._region is None or self._region.size < size:
             self._abandon()
-            if not self._registered:
-                self._forget_orphans()
             try:
                 region = SharedRegion(size)
             except InferenceUnavailable:
@@ -162,13 +169,6 @@ class Connection:
             )
             self._registered.append(region.name)
         return self._region
-
-    def _forget_orphans(self) -> None:
-        """Have the server let go of the memory of clients that were killed."""
-        told = self._client.get_system_shared_memory_status(client_timeout=self._timeout_s)
-        for name in filter(is_orphan, told.regions):
-            with suppress(self._grpc.InferenceServerException):  # it still writes to it
-                self._client.unregister_system_shared_memory(name, client_timeout=self._timeout_s)
 
     def _abandon(self) -> None:
         """Never use the region again: a late answer may still be written to it."""
