@@ -14,6 +14,7 @@ from deepsmile.triton.connection import Endpoint, Transport
 from deepsmile.triton.install import Installation, find_triton
 from deepsmile.triton.server import Ports, TritonServer
 from tests.making import tissue_image, write_svs
+from tests.triton.slow import SlowServer, slow_server
 
 START_S = 30.0
 
@@ -81,6 +82,15 @@ def own(start_server: StartServer, served: Path) -> Iterator[TritonServer]:
     server = start_server(served)
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="module")
+def slow(
+    start_server: StartServer, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SlowServer]:
+    """For the tests of a module, which leave it as quick as it was."""
+    with slow_server(start_server, copy_of(bundle, tmp_path_factory.mktemp("slow"))) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepsmile.triton.config import CONFIG_FILE
 from deepsmile.triton.install import OUR_BACKEND
-from tests.triton.conftest import StartServer
+
+if TYPE_CHECKING:
+    from tests.triton.conftest import StartServer
 
 BATCHING = "dynamic_batching {"
 
@@ -44,7 +47,7 @@ class SlowServer:
 
 @contextmanager
 def slow_server(
-    start_server: StartServer, repository: Path, *, queue_policy: str = ""
+    start_server: "StartServer", repository: Path, *, queue_policy: str = ""
 ) -> Iterator[SlowServer]:
     """Serve a repository of the tiny bundle, its encoder wrapped by `slow_model.py`."""
     folder = repository / "tiny_encoder"

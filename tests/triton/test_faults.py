@@ -3,7 +3,6 @@
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,21 +30,13 @@ from deepsmile.uploads import upload_path
 from deepsmile.wire import JobState
 from tests.jobs import accept
 from tests.service import wait_until
-from tests.triton.conftest import START_S, StartServer, copy_of, endpoint
+from tests.triton.conftest import START_S, StartServer, endpoint
 from tests.triton.proxy import Proxy
-from tests.triton.slow import SlowServer, slow_server
+from tests.triton.slow import SlowServer
 from tests.triton.test_backend import tiles
 from tests.triton.test_proof import scale
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def slow(
-    start_server: StartServer, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SlowServer]:
-    with slow_server(start_server, copy_of(bundle, tmp_path_factory.mktemp("slow"))) as server:
-        yield server
 
 
 def processes(word: str) -> list[psutil.Process]:

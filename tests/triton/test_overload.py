@@ -27,14 +27,6 @@ ALONE = 33
 """Tiles of which the server takes no two requests at once."""
 
 
-@pytest.fixture(scope="module")
-def slow(
-    start_server: StartServer, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SlowServer]:
-    with slow_server(start_server, copy_of(bundle, tmp_path_factory.mktemp("slow"))) as server:
-        yield server
-
-
 @pytest.fixture
 def narrow(start_server: StartServer, bundle: Bundle, tmp_path: Path) -> Iterator[SlowServer]:
     """One that turns away what finds two requests waiting."""

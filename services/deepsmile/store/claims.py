@@ -78,6 +78,7 @@ def claim_next(database: Database, worker: str, now: float, lease_s: float) -> S
         error=None,
     )
     with database.write() as connection:
+        # One after the other: ordered by both, every job that waits would be read.
         for which in (JOBS.c.error.is_(None), JOBS.c.error.is_not(None)):
             first = (
                 select(JOBS.c.seq)

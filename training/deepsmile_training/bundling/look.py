@@ -13,16 +13,13 @@ from deepsmile.errors import TooLittleTissue
 from deepsmile.pipeline import score_bag
 from deepsmile.report import Scored
 from deepsmile_training.bundling.source import Source
-from deepsmile_training.cohorts.cohort import Patient
 from deepsmile_training.cohorts.labels import FoldLabels, resolve_labels
 from deepsmile_training.evaluation import is_declined
 from deepsmile_training.evidence.choices import Choice
 from deepsmile_training.evidence.evaluated import Evaluated, on_sealed_test
 from deepsmile_training.evidence.predictions import TestPredictions
 from deepsmile_training.evidence.sealed import SealedTest
-from deepsmile_training.evidence.subgroups import MOST_VALUES
-
-UNKNOWN = "unknown"
+from deepsmile_training.evidence.subgroups import subgroups_of
 
 
 @dataclass(frozen=True)
@@ -115,11 +112,3 @@ def _predictions(slides: Sequence[TestSlide], source: Source) -> TestPredictions
         subgroups=subgroups_of([source.prepared.cohort.by_name[name] for name in names]),
         slides=tuple(len(raw[name]) for name in names),
     )
-
-
-def subgroups_of(patients: Sequence[Patient]) -> dict[str, tuple[str, ...]]:
-    """Strata and sites, where they make groups: at least two, and no list of nearly everybody."""
-    columns = sorted({name for one in patients for name in one.strata})
-    found = {name: tuple(one.strata.get(name, UNKNOWN) for one in patients) for name in columns}
-    found["site"] = tuple(one.site or UNKNOWN for one in patients)
-    return {name: values for name, values in found.items() if 1 < len(set(values)) <= MOST_VALUES}

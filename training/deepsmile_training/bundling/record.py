@@ -6,12 +6,13 @@ from typing import Any
 
 from deepsmile.bundle import load_bundle
 from deepsmile.digest import digest_of
+from deepsmile.triton.models import ENCODER_SUFFIX
 from deepsmile_training.bundling.development import Development
 from deepsmile_training.bundling.heads import MadeHead
 from deepsmile_training.bundling.look import Tested
 from deepsmile_training.bundling.plan import Plan
 from deepsmile_training.bundling.source import Source
-from deepsmile_training.encoders.encoder_file import SUFFIX, load_encoder
+from deepsmile_training.encoders.encoder_file import load_encoder
 from deepsmile_training.evaluation import count_covered, rounded
 from deepsmile_training.evidence.report import EvidenceReport
 from deepsmile_training.metrics import Estimate, auc
@@ -47,7 +48,7 @@ def _reasons(dropped: dict[str, str]) -> dict[str, int]:
 
 def encoder_record(repository: Path, name: str) -> dict[str, Any]:
     """What the repository knows of an encoder: its own file, or the bundle whose it is."""
-    if (repository / f"{name}{SUFFIX}").exists():
+    if (repository / f"{name}{ENCODER_SUFFIX}").exists():
         file = load_encoder(repository, name).file
         origin = {key: file.provenance.get(key) for key in ("origin", "training")}
         return {"name": name, "file": digest_of(file.model_dump(mode="json")), **origin}

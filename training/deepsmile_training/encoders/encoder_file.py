@@ -22,8 +22,6 @@ from deepsmile.errors import BundleCorrupt, BundleUnknown
 from deepsmile.frozen import Frozen, Name, Sha256
 from deepsmile.triton.models import ENCODER_SUFFIX
 
-SUFFIX = ENCODER_SUFFIX
-
 Colour = tuple[float, float, float]
 
 
@@ -70,7 +68,7 @@ class RepositoryEncoder:
 
 def write_encoder(repository: Path, file: EncoderFile) -> RepositoryEncoder:
     """Seal and write an encoder whose files are in place, and load it back."""
-    write_sealed(repository / f"{file.name}{SUFFIX}", file.model_dump(mode="json"))
+    write_sealed(repository / f"{file.name}{ENCODER_SUFFIX}", file.model_dump(mode="json"))
     return load_encoder(repository, file.name)
 
 
@@ -81,8 +79,9 @@ def load_encoder(repository: Path, name: str) -> RepositoryEncoder:
         BundleUnknown: no encoder of that name.
         BundleCorrupt: a byte changed, a file is missing, or the contract names another graph.
     """
-    path = repository / f"{name}{SUFFIX}"
-    known = sorted(one.name.removesuffix(SUFFIX) for one in repository.glob(f"*{SUFFIX}"))
+    path = repository / f"{name}{ENCODER_SUFFIX}"
+    paths = repository.glob(f"*{ENCODER_SUFFIX}")
+    known = sorted(one.name.removesuffix(ENCODER_SUFFIX) for one in paths)
     if name not in known:
         raise BundleUnknown(
             f"no encoder named {name!r}; this repository has: {', '.join(known) or 'none'}",
@@ -102,7 +101,7 @@ def find_encoder(repository: Path, name: str) -> tuple[Path, FeatureContract]:
         BundleUnknown: neither; the message lists the encoders.
         BundleCorrupt: a byte changed.
     """
-    if (repository / f"{name}{SUFFIX}").exists() or name not in bundle_names(repository):
+    if (repository / f"{name}{ENCODER_SUFFIX}").exists() or name not in bundle_names(repository):
         found = load_encoder(repository, name)
         return found.path, found.file.features
     bundle = load_bundle(repository, name)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from deepsmile.contract import FeatureContract
@@ -12,10 +11,10 @@ from deepsmile.slides.slide import RGB
 from deepsmile_training.contracts import feature_contract
 from deepsmile_training.encoders.agreement import TILES
 from deepsmile_training.encoders.tile_encoder import TILE_PX
+from deepsmile_training.tilesets.codec import TileDamaged, decode
 from deepsmile_training.tilesets.recipe import SlideRules
+from deepsmile_training.tilesets.sources import IMAGE_SUFFIXES
 from deepsmile_training.tilesets.store import TileStore
-
-IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 
 def tiles_of_store(store: TileStore) -> RGB:
@@ -35,7 +34,7 @@ def tiles_of_folder(folder: Path) -> RGB:
     Raises:
         RequestInvalid: there are fewer, or one is no tile.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     return np.stack([_image(paths[i]) for i in _spread(len(paths), str(folder))])
 
 
@@ -57,10 +56,13 @@ def _spread(count: int, what: str) -> Sequence[int]:
 
 def _image(path: Path) -> RGB:
     try:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:
-        image = None  # its header claims more pixels than OpenCV will make room for
-    if image is None or image.shape != (TILE_PX, TILE_PX, 3):
-        found = "no image" if image is None else f"{image.shape[1]} x {image.shape[0]} px"
-        raise RequestInvalid(f"{path}: {found}; a tile is {TILE_PX} x {TILE_PX} px")
-    return image.astype(np.uint8, copy=False)  # (224, 224, 3)
+        pixels = decode(path.read_bytes()).pixels  # (h, w, 3)
+    except (OSError, TileDamaged) as error:
+        raise _no_tile(path, "no image") from error
+    if pixels.shape != (TILE_PX, TILE_PX, 3):
+        raise _no_tile(path, f"{pixels.shape[1]} x {pixels.shape[0]} px")
+    return pixels  # (224, 224, 3)
+
+
+def _no_tile(path: Path, found: str) -> RequestInvalid:
+    return RequestInvalid(f"{path}: {found}; a tile is {TILE_PX} x {TILE_PX} px")

@@ -1,11 +1,13 @@
 """Subgroups: figures of the patients that share a value, or why there are none."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepsmile.errors import RequestInvalid
+from deepsmile_training.cohorts.cohort import Patient
 from deepsmile_training.evidence.curves import proportion
 from deepsmile_training.evidence.delong import auc_with_interval
 from deepsmile_training.evidence.evaluated import Evaluated
@@ -14,6 +16,7 @@ from deepsmile_training.metrics import Estimate
 LEAST_OF_A_CLASS = 10
 """With fewer positives or negatives an AUROC is mostly chance, and its interval says too little."""
 MOST_VALUES = 20
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,14 @@ class Subgroup:
     """Calibrated; near the prevalence where the calibration holds for them."""
     auroc: Estimate | None
     why_not: str = ""
+
+
+def subgroups_of(patients: Sequence[Patient]) -> dict[str, tuple[str, ...]]:
+    """Strata and sites, where they make groups: at least two, and no list of nearly everybody."""
+    columns = sorted({name for one in patients for name in one.strata})
+    found = {name: tuple(one.strata.get(name, UNKNOWN) for one in patients) for name in columns}
+    found["site"] = tuple(one.site or UNKNOWN for one in patients)
+    return {name: values for name, values in found.items() if 1 < len(set(values)) <= MOST_VALUES}
 
 
 def subgroups(evaluated: Evaluated) -> tuple[Subgroup, ...]:

@@ -15,13 +15,14 @@ from pydantic import Field
 
 from deepsmile.digest import digest_of, digest_of_file
 from deepsmile.frozen import Frozen
-from deepsmile_training.bundling.look import subgroups_of
 from deepsmile_training.cohorts.cohort import Cohort
 from deepsmile_training.cohorts.labels import FoldLabels, resolve_labels
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.sealed import Sealed, read_sealed
 from deepsmile_training.cohorts.splits import Part
 from deepsmile_training.encoders.checkpoint import load_checkpoint
+from deepsmile_training.evidence.reading import CLASS
+from deepsmile_training.evidence.subgroups import subgroups_of
 from deepsmile_training.experiments.starts import start_path
 from deepsmile_training.mil.config import MilConfig
 from deepsmile_training.mil.training import fit, of_patients, patient_auc, predict
@@ -113,7 +114,8 @@ def made_from(prepared: Prepared, cell: Cell) -> str:
         data = prepared.feature_set(cell.extractor, cell.fold).digest
     else:
         store = open_store(prepared.root / "tiles")
-        data = digest_of([store.digest, digest_of_file(_start(prepared, cell))])
+        start = start_path(prepared, cell.extractor, cell.fold)
+        data = digest_of([store.digest, digest_of_file(start)])
     return digest_of([prepared.cohort.digest, prepared.split.digest, data])
 
 
@@ -181,7 +183,7 @@ def _run_tiles(prepared: Prepared, cell: TileCell, labels: FoldLabels) -> _Train
     store = open_store(prepared.root / "tiles")
     parts = {part: _tiles(prepared, store, labels, part) for part in ("train", "val", "test")}
     fitted = fit_tiles(
-        load_checkpoint(_start(prepared, cell)),
+        load_checkpoint(start_path(prepared, cell.extractor, cell.fold)),
         parts["train"],
         validation=parts["val"],
         recipe=cell.config,
@@ -210,21 +212,17 @@ def _tiles(prepared: Prepared, store: TileStore, labels: FoldLabels, part: Part)
     return Tiles(store.read, numbers, slides, patients, y)
 
 
-def _start(prepared: Prepared, cell: TileCell) -> Path:
-    return start_path(prepared, cell.extractor, cell.fold)
-
-
 def _auc(scored: Scored, labels: FoldLabels) -> float:
     y = np.array([labels.of[name] for name in scored.patients], np.int64)  # (k,)
     return patient_auc(scored.p, y, scored.patients)
 
 
 def _predictions(scored: Scored, labels: FoldLabels, cohort: Cohort, part: str) -> pd.DataFrame:
-    """Patients with class, probabilities, part and subgroups.
+    """Patients with class, probabilities, part and subgroups, as `evidence` reads them.
 
-    `evidence` reads those of two classes, where `p` is the second's.
+    Of two classes `p` is the second's.
     """
-    names = ["p"] if len(labels.classes) == 2 else [f"p_{name}" for name in labels.classes]
+    names = ["p"] if len(labels.classes) == 2 else [f"{CLASS}{name}" for name in labels.classes]
     columns = {
         "patient": scored.patients,
         "y": [labels.of[name] for name in scored.patients],
