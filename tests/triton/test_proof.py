@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from tritonclient import grpc
 
 from deepsmile.backends.proof import Proof
 from deepsmile.backends.triton import TritonBackend
@@ -16,9 +18,11 @@ from deepsmile.bundle import Bundle
 from deepsmile.errors import BundleMismatch, DeepSmileError, InferenceUnavailable
 from deepsmile.triton.config import CONFIG_FILE, Target, write_configs
 from deepsmile.triton.connection import Connection, Transport
+from deepsmile.triton.models import encoder_model
 from deepsmile.triton.server import TritonServer
 from tests.making import make_bundle
 from tests.triton.conftest import StartServer, endpoint
+from tests.triton.slow import SlowServer
 
 pytestmark = pytest.mark.slow
 
@@ -118,6 +122,29 @@ def test_a_server_with_other_models_is_refused(
             TritonBackend(museum[name], endpoint(damaged, transport, patience_s=0)),
         ):
             pass
+
+
+def tiles_encoded(url: str, bundle: Bundle) -> int:
+    """By the server's own count."""
+    with grpc.InferenceServerClient(url) as client:
+        told = client.get_inference_statistics(encoder_model(bundle).name)
+    (model,) = told.model_stats
+    return int(model.inference_count)
+
+
+@pytest.mark.parametrize(("transport", "proofs"), [("shm", 1 + 1), ("grpc", 3 + 3)])
+def test_a_server_is_proven_once_for_all_connections_whose_memory_it_has(
+    slow: SlowServer, bundle: Bundle, transport: Transport, proofs: int
+) -> None:
+    """Before its use and after it; over gRPC nothing tells that two lead to the same."""
+    before, batch = tiles_encoded(slow.url, bundle), np.zeros((4, 224, 224, 3), np.uint8)
+    with (
+        TritonBackend(bundle, endpoint(slow, transport, in_flight=3)) as remote,
+        ThreadPoolExecutor(3) as pool,
+        slow.pace(0.5),  # all three are under way at once
+    ):
+        list(pool.map(remote.encode, [batch] * 3))
+    assert tiles_encoded(slow.url, bundle) == before + 3 * len(batch) + proofs
 
 
 def test_without_onnx_runtime_what_the_server_says_is_all_there_is(

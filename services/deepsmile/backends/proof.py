@@ -18,7 +18,7 @@ TOLERANCE = 2e-3
 """Largest distance from the expected outputs, relative to their length: room for a GPU's TF32, and
 none for another model."""
 TILES = 1
-"""For the encoder: every connection pays for it before every slide, and one or more after it."""
+"""For the encoder: before every slide and after it, for each server; each connection, over gRPC."""
 BAG = 2
 """Tiles for a head; the variance of one would be zero whatever it computes."""
 

@@ -27,7 +27,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 
 
 class TritonBackend:
-    """Use it as a context around each slide: every connection is proven before and after its use.
+    """Use it as a context around each slide: every server used is proven before and after it.
 
     A server may load other models, or make place for another server, and no request fails by it.
     So what was computed counts only once the context was left; only a server that changes and
@@ -49,14 +49,14 @@ class TritonBackend:
         self._idle: LifoQueue[Connection] = LifoQueue()
 
     def __enter__(self) -> Self:
-        for _ in range(self.concurrency):
+        for _ in range(self.concurrency - 1):
             self._idle.put(Connection(self._endpoint))
+        self._first = Connection(self._endpoint)
+        self._idle.put(self._first)
         try:
-            connection = self._idle.get()
-            self._idle.put(connection)
-            self._patiently(lambda: self._sure(connection))
-            self._introduce(connection)
-            connection.forget_orphans()
+            self._patiently(lambda: self._proof.prove(self._first))
+            self._introduce(self._first)
+            self._first.forget_orphans()
         except BaseException:
             self._close()
             raise
@@ -117,8 +117,18 @@ class TritonBackend:
 
     def _sure(self, connection: Connection) -> Connection:
         if not connection.is_proven:
-            self._proof.prove(connection)
+            if connection.is_new and self._is_of_the_first(connection):
+                connection.is_proven = True
+            else:
+                self._proof.prove(connection)
         return connection
+
+    def _is_of_the_first(self, connection: Connection) -> bool:
+        """Whether the server behind a connection has the memory of the first, so is that one's."""
+        connection.shares_memory = self._first.shares_memory
+        return self._first.is_proven and not self._first.memory.isdisjoint(
+            connection.memory_there()
+        )
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask until there is an answer; asking twice is safe, since no model remembers anything."""

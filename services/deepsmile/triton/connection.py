@@ -66,6 +66,8 @@ class Connection:
         """Whether tensors go through shared memory; set it freely."""
         self.is_proven = False
         """Whether the server behind it was verified since the last failure."""
+        self.is_new = True
+        """Whether nothing has failed on it yet."""
 
     def server(self) -> str:
         """Name and version of the server."""
@@ -190,7 +192,7 @@ class Connection:
                 # The same wait would be as vain, and whoever asks again is last in the queue.
                 self._timeout_s *= 2
                 raise Overloaded(told) from error
-            self.is_proven = False
+            self.is_proven = self.is_new = False
             if error.status() == REFUSED:
                 raise BundleMismatch(f"Triton refuses {what}: {error.message()}") from error
             raise InferenceUnavailable(told) from error
