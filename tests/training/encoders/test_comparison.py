@@ -1,6 +1,8 @@
 """Encoders side by side: what may be asked, and who is compared with whom."""
 
+import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +14,14 @@ from deepsmile_training.encoders.checkpoint import load_checkpoint, save_checkpo
 from deepsmile_training.encoders.comparison import (
     Sample,
     compare,
+    left_out,
     questions,
     report,
     sample,
     shown_at,
 )
 from deepsmile_training.encoders.embedding import embed, torch_encode
-from deepsmile_training.encoders.probe import K, knn_accuracy, knn_correct
+from deepsmile_training.encoders.probe import K, knn_correct
 from deepsmile_training.encoders.probe_report import table
 from deepsmile_training.encoders.sources import settled_encoder, title_of
 from deepsmile_training.encoders.tile_encoder import make_encoder
@@ -151,6 +154,47 @@ def test_only_what_two_cases_have_is_asked(tiles: Sample) -> None:
     assert organ.groups.tolist() == tiles.cases.tolist()
 
 
+def test_a_slide_without_a_value_is_left_out_of_that_question_alone() -> None:
+    """One blank cell of a manifest: the label is asked of all other slides."""
+    whole = store_of(*((case, 4) for case in "abcde"))
+    organs = ("colon", "colon", "", "lung", "lung")
+    slides = tuple(
+        slide.model_copy(update={"labels": {"organ": organ} if organ else {}})
+        for slide, organ in zip(whole.slides, organs, strict=True)
+    )
+    file = whole.file.model_copy(update={"slides": slides})
+    tiles = sample(Numbered(Path(), file), 100)
+    slide, organ = asked = questions(tiles, ())
+    assert slide.rows.tolist() == list(range(20))
+    assert organ.rows.tolist() == [*range(8), *range(12, 20)]
+    assert organ.answers.tolist() == ["colon"] * 8 + ["lung"] * 8
+    assert organ.askable.all()
+    assert organ.groups is not None
+    assert organ.groups.tolist() == [case for case in "abde" for _ in range(4)]
+    assert [question.label for question in questions(tiles, ["organ"])] == ["organ"]
+    assert list(left_out(tiles, asked)) == [
+        "organ: not known of 4 tiles of 1 slides, which are left out"
+    ]
+
+
+def test_a_tile_without_a_value_has_no_vote(tiles: Sample) -> None:
+    """Each is the very copy of one that has a value, so it would be the nearest neighbour."""
+    twice = Sample(
+        np.concatenate([tiles.tiles, tiles.tiles]),
+        np.concatenate([tiles.slides, np.char.add(tiles.slides, "'")]),
+        np.concatenate([tiles.cases, np.char.add(tiles.cases, "'")]),
+        {"organ": np.concatenate([tiles.labels["organ"], np.full(24, "")])},
+    )
+    source = ["random:shufflenet_v2_x0_5"]
+    save = partial(compare, source, seeds=1, stage=lambda _what, _total: lambda: None)
+    (found,) = save(twice, questions(twice, ["organ"]))
+    features = embed(torch_encode(settled_encoder(source[0], twice.tiles)[0]), tiles.tiles)
+    known = knn_correct(features, tiles.labels["organ"], tiles.cases, K)[:12]
+    assert (found.tiles, found.cases, found.values) == (12, 2, ("colon",))
+    assert found.neighbours.value == pytest.approx(known.mean())
+    assert found.gain.value == 0
+
+
 @pytest.mark.parametrize(
     ("label", "said"),
     [("grade", "no label 'grade'; it has slide, organ, licence"), ("licence", "has only one")],
@@ -181,7 +225,7 @@ def test_encoders_are_compared_with_the_first(tiles: Sample, tmp_path: Path) -> 
     assert heard == [f"{source} seed 0: 2", f"{source} seed 1: 2", f"{run}: 2"]
     assert (found[0].gain.value, found[0].gain.low, found[0].gain.high) == (0, 0, 0)
     features = embed(torch_encode(settled_encoder(source, tiles.tiles, 1)[0]), tiles.tiles)
-    share = knn_accuracy(features, tiles.labels["organ"], tiles.cases) * 24 / 12
+    share = knn_correct(features, tiles.labels["organ"], tiles.cases, K).mean() * 24 / 12
     assert found[1].neighbours.value == pytest.approx(share)
     assert found[1].gain.value == pytest.approx(
         found[1].neighbours.value - found[0].neighbours.value
@@ -232,6 +276,24 @@ def test_titles_hold_no_paths(tmp_path: Path) -> None:
     assert title_of(f"imagenet:{path}") == f"imagenet:{tmp_path.name}/model.onnx"
     assert title_of(f"timm:test_vit={path}") == "timm:test_vit"
     assert title_of("random:timm:test_vit") == "random:timm:test_vit"
+
+
+def test_titles_of_paths_that_hold_an_equals_sign_tell_them_apart(tmp_path: Path) -> None:
+    """A file that exists is a file, and only a backbone with its file is cut in two."""
+    for rate in ("lr=0.1", "lr=0.01"):
+        path = tmp_path / rate / "encoder.pt"
+        path.parent.mkdir()
+        path.touch()
+        assert title_of(str(path)) == f"{rate}/encoder.pt"
+        assert title_of(f"imagenet:{path}") == f"imagenet:{rate}/encoder.pt"
+        assert title_of(f"timm:test_vit={path}") == "timm:test_vit"
+        assert title_of(f"deepsmile:resnet18={path}") == "deepsmile:resnet18"
+        whole = tmp_path / f"timm:{rate}" / "encoder.pt"
+        whole.parent.mkdir()
+        whole.touch()
+        with contextlib.chdir(tmp_path):
+            assert title_of(f"timm:{rate}/encoder.pt") == f"timm:{rate}/encoder.pt"
+        assert title_of(f"timm:local-dir:{path.parent}") == f"timm:local-dir:{tmp_path.name}/{rate}"
 
 
 @pytest.mark.parametrize("missing", ["nowhere/encoder.pt", "nowhere/model.onnx", "random:nothing"])

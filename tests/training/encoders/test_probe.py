@@ -4,11 +4,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from deepsmile_training.encoders.probe import (
-    knn_accuracy,
+    STRENGTH,
+    K,
     knn_correct,
-    linear_probe,
+    linear_correct,
     over_cases,
 )
 
@@ -49,7 +53,7 @@ def test_neighbours_are_those_that_loops_find(k: int, grouped: bool) -> None:
 
 def test_a_tile_with_no_tile_of_another_group_is_told_wrong() -> None:
     labels, groups = np.array(["a", "a"]), np.array(["one", "one"])
-    assert knn_accuracy(np.ones((2, 3), np.float32), labels, groups) == 0
+    assert not knn_correct(np.ones((2, 3), np.float32), labels, groups, K).any()
 
 
 def by_case(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -63,22 +67,22 @@ def by_case(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def test_what_only_the_case_tells_is_no_skill() -> None:
     """Both probes are perfect while cases leak, and near or below chance when they do not."""
     features, labels, cases = by_case(np.random.default_rng(3))
-    assert knn_accuracy(features, labels) == 1.0
-    assert linear_probe(features, labels) == 1.0
-    assert knn_accuracy(features, labels, cases) < 0.7
-    assert linear_probe(features, labels, cases) < 0.7
+    assert knn_correct(features, labels, None, K).mean() == 1.0
+    assert linear_correct(features, labels, None, 0).mean() == 1.0
+    assert knn_correct(features, labels, cases, K).mean() < 0.7
+    assert linear_correct(features, labels, cases, 0).mean() < 0.7
 
 
 def test_what_the_label_tells_is_skill_across_cases() -> None:
     features, labels, cases = by_case(np.random.default_rng(3))
     features[:, :32] += np.where(labels == "x", 3, -3)[:, None]
-    assert knn_accuracy(features, labels, cases) == 1.0
-    assert linear_probe(features, labels, cases) > 0.95
+    assert knn_correct(features, labels, cases, K).mean() == 1.0
+    assert linear_correct(features, labels, cases, 0).mean() > 0.95
 
 
 def test_a_fold_that_knows_one_class_only_tells_that_one() -> None:
     labels, cases = np.array(["x"] * 6 + ["y"] * 4), np.array(["a"] * 6 + ["b"] * 4)
-    assert linear_probe(np.eye(10, dtype=np.float32), labels, cases) == 0
+    assert not linear_correct(np.eye(10, dtype=np.float32), labels, cases, 0).any()
 
 
 def test_intervals_resample_whole_cases() -> None:
@@ -96,3 +100,21 @@ def test_intervals_resample_whole_cases() -> None:
 def test_one_case_has_no_interval() -> None:
     found = over_cases(np.array([True, False]), np.array(["a", "a"]), seed=0)
     assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("tiles", [3, 4])
+def test_fewer_tiles_than_folds_are_held_out_one_by_one(tiles: int) -> None:
+    """Against a model for each tile."""
+    rng = np.random.default_rng(0)
+    labels = np.array(["x", "y", "x", "y"])[:tiles]
+    features = rng.normal(size=(tiles, 6)) + 3 * (labels == "x")[:, None]  # (n, D)
+    expected = []
+    for i in range(tiles):
+        others = np.delete(np.arange(tiles), i)
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH))
+        known = (
+            model.fit(features[others], labels[others]) if len(set(labels[others])) > 1 else None
+        )
+        told = known.predict(features[i : i + 1])[0] if known else labels[others][0]
+        expected.append(told == labels[i])
+    assert linear_correct(features.astype(np.float32), labels, None, seed=0).tolist() == expected

@@ -152,9 +152,13 @@ def test_a_name_that_no_contract_takes_is_refused_before_the_export(some_tiles: 
         candidate_of("My encoder", SOURCE, some_tiles)
 
 
-def test_commands_go_from_tiles_to_a_card_with_a_probe(tile_folder: Path) -> None:
+def test_commands_go_from_tiles_to_a_card_with_a_probe(
+    tile_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`tiles`, `probe`, `export-encoder` of a run's checkpoint with its history."""
     store, figures, out = (tile_folder / name for name in ("store", "probe.json", "out"))
+    monkeypatch.chdir(tile_folder)
+    monkeypatch.setenv("DEEPSMILE_MODEL_REPOSITORY", str(out))
     manifest = tile_folder / "slides.csv"
     run("tiles", tile_folder / "tiles", "--images", "--manifest", manifest, "--out", store)
     checkpoint = tile_folder / "encoder.pt"
@@ -172,7 +176,7 @@ def test_commands_go_from_tiles_to_a_card_with_a_probe(tile_folder: Path) -> Non
     neighbour.parent.mkdir(parents=True)
     neighbour.write_text("# Written by `deepsmile export --target cpu`; export again\n")
     run("export-encoder", checkpoint, "--name", "mine", "--store", store, "--probe", figures,
-        "--data", "64 painted tiles, nobody's.", "--out", out, "--threads", 1)  # fmt: skip
+        "--data", "64 painted tiles, nobody's.", "--threads", 1)  # fmt: skip
     encoder = load_encoder(out, "mine")
     assert "--target cpu`" in (out / "mine_encoder" / CONFIG_FILE).read_text()  # as before
     assert encoder.file.provenance["training"]["method"] == "simclr"

@@ -11,7 +11,7 @@ from deepsmile.settings import shipped_repository
 from deepsmile.triton.config import CONFIG_FILE, digest_parameter
 from deepsmile_training.encoders.embedding import embed, onnx_encode
 from deepsmile_training.encoders.encoder_file import RepositoryEncoder, load_encoder
-from deepsmile_training.encoders.probe import knn_accuracy
+from deepsmile_training.encoders.probe import knn_correct
 
 REPOSITORY = shipped_repository()
 TILES = Path(__file__).parents[3] / ".." / "shared" / "data" / "ssl_tiles" / "tiles"
@@ -48,7 +48,7 @@ def test_it_tells_slides_apart_that_the_synthetic_one_does_not(encoder: Reposito
     slides = np.array([path.parent.name for path in paths])  # (n,)
     synthetic = load_bundle(REPOSITORY, "demo").encoder_path
     share = {
-        path: knn_accuracy(embed(onnx_encode(path), tiles), slides, k=5)
+        path: knn_correct(embed(onnx_encode(path), tiles), slides, None, k=5).mean()
         for path in (encoder.path, synthetic)
     }
     assert share[encoder.path] > share[synthetic] + 0.1

@@ -25,6 +25,18 @@ def test_a_checkpoint_is_a_path(tmp_path: Path) -> None:
     assert (encoder.name, origin.what) == ("shufflenet_v2_x0_5", "encoder.pt")
 
 
+@pytest.mark.parametrize("name", ["lr=0.1", "timm:test_vit=run"])
+def test_a_file_that_exists_is_a_path_whatever_its_name(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    save_checkpoint(make_encoder("shufflenet_v2_x0_5", 1), folder / "encoder.pt")
+    encoder, origin = read_encoder(str(folder / "encoder.pt"))
+    assert (encoder.name, origin.what) == ("shufflenet_v2_x0_5", "encoder.pt")
+    path = saved(vissl_checkpoint("shufflenet_v2_x0_5", 1), folder / "fold0.torch")
+    encoder, origin = read_encoder(f"deepsmile:shufflenet_v2_x0_5={path}")
+    assert (encoder.name, origin.kind) == ("shufflenet_v2_x0_5", "deepsmile")
+
+
 def test_published_weights_name_their_backbone(tmp_path: Path) -> None:
     state = vissl_checkpoint("shufflenet_v2_x0_5", 1)
     path = saved(state, tmp_path / "fold0.torch")

@@ -16,15 +16,16 @@ from deepsmile_training.cli.main import commands
 from deepsmile_training.encoders.tile_encoder import TileEncoder
 from deepsmile_training.pretraining.config import PretrainConfig, parse_config
 from deepsmile_training.pretraining.distributed import World
-from deepsmile_training.pretraining.loop import Run, Trainer, train
-from deepsmile_training.pretraining.methods import first_encoder, make_method
+from deepsmile_training.pretraining.loop import Run, Trainer, train, trainer_of
+from deepsmile_training.pretraining.methods import first_encoder
 
 
 @dataclass(frozen=True)
 class HeldTiles:
-    """A tile store that is an array (n, S, S, 3)."""
+    """A tile store that is an array (n, S, S, 3), with what is said of its slides."""
 
     pixels: NDArray[np.uint8]
+    said: str = ""
 
     @property
     def tile_px(self) -> int:
@@ -32,6 +33,10 @@ class HeldTiles:
 
     @property
     def digest(self) -> str:
+        return hashlib.sha256(self.pixels.tobytes() + self.said.encode()).hexdigest()
+
+    @property
+    def tiles_digest(self) -> str:
         return hashlib.sha256(self.pixels.tobytes()).hexdigest()
 
     def __len__(self) -> int:
@@ -58,10 +63,7 @@ def small_config(**changes: Any) -> PretrainConfig:
 
 
 def small_trainer(run: Run) -> Trainer:
-    encoder, _ = first_encoder(run.config)
-    trainer = Trainer(run, make_method(encoder, run.config, run.world))
-    trainer.resume()
-    return trainer
+    return trainer_of(run, run.checkpoint())
 
 
 def run_to_end(run: Run, stopping: Callable[[], bool] = lambda: False) -> Trainer:

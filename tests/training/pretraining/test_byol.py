@@ -47,6 +47,22 @@ def test_loss_is_equation_2_both_ways(trainer: Trainer) -> None:
     assert loss == pytest.approx(slow, rel=1e-5)
 
 
+def test_half_precision_predictions_are_compared_in_single(trainer: Trainer) -> None:
+    """Under autocast, as in training: the loss of what the heads give, in full."""
+    method, given = byol_of(trainer).eval(), []
+    for head in (method.predictor, method.target_projector):
+        head.register_forward_hook(lambda _head, _taken, z: given.append(z))
+    views = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        loss = method(views).loss
+    assert [z.dtype for z in given] == [torch.bfloat16] * 2
+    target, predicted = (z.double() for z in given)
+    other = target.roll(3, dims=0)  # the other view's
+    cosine = (predicted * other).sum(1) / predicted.norm(dim=1) / other.norm(dim=1)
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(float(2 * (2 - 2 * cosine).mean()), rel=1e-5)
+
+
 def test_target_learns_by_momentum_alone(trainer: Trainer) -> None:
     """xi <- tau xi + (1 - tau) theta with tau = 1 - (1 - 0.9) (cos(pi k / K) + 1) / 2."""
     method = byol_of(trainer)

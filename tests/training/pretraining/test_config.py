@@ -47,6 +47,10 @@ def test_byol_presets_are_appendix_b_1() -> None:
     assert (plain.batch, plain.accumulation) == (400, 1)
     assert (virtual.batch, virtual.batch // virtual.accumulation) == (4000, 400)
     assert plain.adam.learning_rate == virtual.adam.learning_rate == 3e-4
+    assert plain.running.keep_epochs == virtual.running.keep_epochs == 5
+    simclr = load_config(None, "paper-tcga-bc", {"epochs": 35, "running": {"workers": 2}})
+    assert (simclr.running.keep_epochs, simclr.running.workers) == (5, 2)
+    assert load_config(None, "smoke").running.keep_epochs == 0
 
 
 def test_linear2_head_is_linear() -> None:

@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.pretraining.distributed import World, joined_world
 from deepsmile_training.pretraining.logbook import read_log
 from deepsmile_training.pretraining.loop import Run
-from deepsmile_training.pretraining.methods import joins_batch_norms, prepare
+from deepsmile_training.pretraining.methods import (
+    first_encoder,
+    joins_batch_norms,
+    make_method,
+    prepare,
+    with_joined_batch_norms,
+)
 from deepsmile_training.pretraining.remarks import remarks
 from tests.training.pretraining.conftest import HeldTiles, small_config, small_trainer
 from tests.training.pretraining.ranks import RUNS, train_in
@@ -134,6 +141,21 @@ def test_batch_norms_are_joined_on_gpus_only(held: HeldTiles, tmp_path: Path) ->
     assert not any(
         "Sync" in type(part).__name__ for part in prepare(method, config, World(0, 2)).modules()
     )
+
+
+@pytest.mark.parametrize("backbone", ["timm:test_efficientnet", "shufflenet_v2_x0_5"])
+def test_joined_batch_norms_compute_the_same(backbone: str) -> None:
+    """The activations that timm puts into its batch norms stay; heads are joined too."""
+    config = small_config(backbone=backbone, method="byol")
+    method = make_method(first_encoder(config)[0], config, World()).eval()
+    views = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = method(views).z
+        joined = with_joined_batch_norms(method, backbone)
+        assert torch.equal(joined(views).z, before)
+    norms = [part for part in joined.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    assert norms
+    assert all(isinstance(part, nn.SyncBatchNorm) for part in norms)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from deepsmile.digest import digest_of_file
 from deepsmile.errors import RequestInvalid, StorageFull
 from deepsmile_training.encoders.checkpoint import save_checkpoint
 from deepsmile_training.encoders.comparison import Question, Sample
-from deepsmile_training.encoders.tile_encoder import TileEncoder
+from deepsmile_training.encoders.initialisation import Origin
+from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder
 from deepsmile_training.pretraining.checkpoint import NAME as CHECKPOINT
+from deepsmile_training.pretraining.forecast import forecast
 from deepsmile_training.pretraining.logbook import read_log
 from deepsmile_training.pretraining.loop import Run, train
 from deepsmile_training.pretraining.probing import Prober
@@ -129,7 +132,7 @@ def test_a_stopped_run_does_not_ask_the_neighbours(run: Run) -> None:
     run = replace(run, config=small_config(running=running))
     some = run.tiles.read(range(12))
     names = np.repeat(np.array(["a", "b"]), 6)
-    asked = Question("slide", names, None, np.ones(12, bool))
+    asked = Question("slide", np.arange(12), names, None, np.ones(12, bool))
     prober = Prober(Sample(some, names, names, {}), [asked], 32)
     stopped, straight = elsewhere(run, "stopped"), elsewhere(run, "straight")
     for each, stopping in ((stopped, after(3)), (straight, after(4))):
@@ -224,6 +227,28 @@ def test_a_checkpoint_of_other_tiles_is_refused(run: Run, held: HeldTiles) -> No
     run_to_end(run, after(1))
     with pytest.raises(RequestInvalid, match="of other tiles"):
         small_trainer(replace(run, tiles=HeldTiles(255 - held.pixels)))
+
+
+def test_a_corrected_label_makes_no_other_tiles(run: Run, held: HeldTiles) -> None:
+    run_to_end(run, after(1))
+    corrected = replace(run, tiles=replace(held, said="another label"))
+    assert corrected.tiles.digest != run.tiles.digest
+    assert small_trainer(corrected).step == 1
+
+
+def test_a_run_goes_on_without_the_file_of_its_first_weights(run: Run) -> None:
+    """What lies there by then is not where it came from."""
+    path = run.folder / "first.pt"
+    save_checkpoint(make_encoder("shufflenet_v2_x0_5", 1), path)
+    origin = Origin("file", "first.pt", digest_of_file(path))
+    run = replace(run, config=small_config(initialisation={"kind": "file", "path": str(path)}))
+    assert run_to_end(run, after(1)).origin == origin
+    path.unlink()
+    assert forecast(run).taken == 1
+    trainer = small_trainer(run)
+    assert (trainer.step, trainer.origin) == (1, origin)
+    save_checkpoint(make_encoder("shufflenet_v2_x0_5", 2), path)
+    assert small_trainer(run).origin == origin
 
 
 @pytest.mark.parametrize("content", [None, b"garbage\n", b"0.", b"\x80\x02.", b""])

@@ -62,6 +62,9 @@ def test_gradient_is_that_of_finite_differences() -> None:
 
 
 def test_half_precision_embeddings_are_compared_in_single() -> None:
-    """Under autocast z comes as bfloat16, whose 8 bits would blur the similarities."""
+    """Under autocast, as in training, z comes as bfloat16 and products of matrices would be it."""
     z = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(1)).bfloat16()
-    assert float(nt_xent(z, 0.1, World())) == pytest.approx(slow(z.double(), 0.1), rel=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = nt_xent(z, 0.1, World())
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(slow(z.double(), 0.1), rel=1e-5)

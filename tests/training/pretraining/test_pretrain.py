@@ -123,6 +123,19 @@ def test_dry_run_tells_cost_and_disk_and_writes_nothing(
     assert not out.exists()
 
 
+def test_dry_run_of_a_loss_that_is_not_finite_writes_nothing(
+    store: Path, config: Path, tmp_path: Path
+) -> None:
+    """Neither where there is a folder nor where there is none."""
+    given = ["--config", config, "--set", "adam.learning_rate=1e30", "--dry-run", "--threads", 1]
+    out = tmp_path / "run"
+    for _ in range(2):
+        with pytest.raises(RequestInvalid, match=r"the loss of step 1 is not finite$"):
+            invoke("pretrain", store, *given, "--out", out)
+        assert not out.exists() or not list(out.iterdir())
+        out.mkdir(exist_ok=True)
+
+
 def test_command_wants_to_be_told_how(store: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestInvalid, match="nothing says how to train"):
         invoke("pretrain", store, "--out", tmp_path / "run")

@@ -7,11 +7,15 @@ import cv2
 import numpy as np
 
 
-def png_of(width: int, height: int) -> bytes:
-    """A PNG whose header claims any size, and that has no pixels."""
+def png_of(width: int, height: int, pixels: bytes = b"", clear: bytes = b"") -> bytes:
+    """A PNG whose header claims any size; it has no pixels unless given lines of them.
+
+    `clear` is the colour that is transparent (PNG, 11.3.2.1), if one is.
+    """
     parts = [
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(b"")),
+        *([(b"tRNS", clear)] if clear else []),
+        (b"IDAT", zlib.compress(pixels)),
         (b"IEND", b""),
     ]
     chunks = [

@@ -1,6 +1,10 @@
 """Tile images: which are packed, as which bytes, and why others are not."""
 
+import gc
 import re
+import struct
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -10,6 +14,7 @@ import pytest
 from deepsmile.digest import digest_of
 from deepsmile.errors import RequestInvalid
 from deepsmile.pyramid import resample
+from deepsmile_training.tilesets.codec import TileDamaged, decode
 from deepsmile_training.tilesets.packing import pack
 from deepsmile_training.tilesets.recipe import ImageRules
 from deepsmile_training.tilesets.sources import find_images
@@ -59,8 +64,11 @@ def test_images_of_any_kind_lose_nothing(encoding: str, tmp_path: Path) -> None:
     cv2.imwrite(str(folder / "deep.png"), pixels.astype(np.uint16) * 257)
     cv2.imwrite(str(folder / "grey.jpg"), pixels[..., 0])
     cv2.imwrite(str(folder / "plain.tif"), pixels)
+    lines = b"".join(b"\0" + line.tobytes() for line in pixels)
+    clear = struct.pack(">HHH", *pixels[0, 0].tolist())
+    (folder / "clear.png").write_bytes(png_of(224, 224, lines, clear))
     store = packed(folder, tmp_path / "store", encoding=encoding)
-    assert len(store) == 5
+    assert len(store) == 6
     for number, name in enumerate(store.names):
         assert np.array_equal(store[number], as_cv2_reads(folder / str(name)))
 
@@ -79,9 +87,11 @@ def test_unreadable_tiles_are_dropped_with_their_reasons(
 ) -> None:
     good = (image_folder / "slide0" / "0.jpg").read_bytes()
     png = write_image(tmp_path / "other.png", tile_pixels(3)).read_bytes()
+    grey = cv2.imencode(".png", tile_pixels(3)[..., 0])[1].tobytes()
     bad = {
         "cut.jpg": good[: len(good) // 2],
         "cut.png": png[: len(png) // 2],
+        "cut-grey.png": grey[: len(grey) // 2],
         "empty.jpg": b"",
         "text.png": b"hello",
         "zeros.tif": bytes(1000),
@@ -95,6 +105,20 @@ def test_unreadable_tiles_are_dropped_with_their_reasons(
     assert next(one for one in store.file.dropped if one.tile == "cut.jpg").detail == (
         "a JPEG that ends early"
     )
+
+
+def test_broken_pngs_wear_nothing_out() -> None:
+    """Python has so many references to None, and ends when the last one is gone."""
+    png = cv2.imencode(".png", tile_pixels(3))[1].tobytes()
+    with pytest.raises(TileDamaged):
+        decode(png[: len(png) // 2])
+    gc.collect()
+    before = sys.getrefcount(None)
+    for _ in range(500):
+        with suppress(TileDamaged):
+            decode(png[: len(png) // 2])
+    gc.collect()
+    assert sys.getrefcount(None) > before - 250
 
 
 @pytest.mark.parametrize(

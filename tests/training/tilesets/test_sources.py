@@ -38,6 +38,27 @@ def test_slides_are_found_in_folders_of_folders_and_papers_are_none(tmp_path: Pa
     assert found.dropped == ()
 
 
+def test_slides_behind_links_are_found_once_and_circles_end(tmp_path: Path) -> None:
+    touch(tmp_path / "disk", "deep/a.svs", "b.svs")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "all").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "deep" / "circle").symlink_to(tmp_path / "folder")
+    (tmp_path / "disk" / "other circle").symlink_to(tmp_path / "disk")
+    found = find_slides([tmp_path / "folder"], None)
+    assert [entry.name for entry in found.entries] == ["a", "b"]
+    assert found.dropped == ()
+
+
+def test_tile_images_behind_links_are_found_once(tmp_path: Path) -> None:
+    touch(tmp_path / "disk", "slide1/1.png", "slide1/2.png")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "all").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "slide1" / "circle").symlink_to(tmp_path / "images")
+    (entry,) = find_images([tmp_path / "images"], None).entries
+    place = tmp_path / "images" / "all" / "slide1"
+    assert (entry.name, entry.files) == ("slide1", (place / "1.png", place / "2.png"))
+
+
 def test_a_file_given_by_name_is_a_slide_whatever_it_is_called(tmp_path: Path) -> None:
     touch(tmp_path, "slide.bin")
     assert find_slides([tmp_path / "slide.bin"], None).entries[0].name == "slide"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
+from deepsmile.digest import digest_of
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.tilesets.packing import pack
 from deepsmile_training.tilesets.shard import TilesCorrupt, index_path
@@ -82,6 +83,26 @@ def test_a_pickled_store_is_its_folder(whole: TileStore) -> None:
     assert len(data) < 300
     assert again.digest == whole.digest
     assert np.array_equal(again[7], expected()[7])
+
+
+def test_a_label_is_part_of_what_is_reported_and_no_part_of_the_tiles(whole: TileStore) -> None:
+    """`digest` is what reports have pinned so far: all of each slide but the name of its shard."""
+
+    def with_first(**changes: object) -> TileStore:
+        slides = (whole.slides[0].model_copy(update=changes), *whole.slides[1:])
+        return TileStore(whole.folder, whole.file.model_copy(update={"slides": slides}))
+
+    names = ("name", "case", "labels", "sha256", "tiles", "tiles_sha256")
+    told = [{name: getattr(slide, name) for name in names} for slide in whole.slides]
+    assert whole.digest == digest_of([whole.file.recipe.model_dump(mode="json"), told])
+    for corrected in (with_first(labels={"organ": "lung"}), with_first(case="other")):
+        assert corrected.digest != whole.digest
+        assert corrected.tiles_digest == whole.tiles_digest
+    for changes in ({"tiles_sha256": "0" * 64}, {"sha256": "0" * 64}, {"tiles": 3}, {"name": "z"}):
+        assert with_first(**changes).tiles_digest != whole.tiles_digest
+    recipe = whole.file.recipe.model_copy(update={"encoding": "jpeg"})
+    other = TileStore(whole.folder, whole.file.model_copy(update={"recipe": recipe}))
+    assert other.tiles_digest != whole.tiles_digest
 
 
 def test_workers_of_a_data_loader_read_it(whole: TileStore) -> None:

@@ -13,7 +13,8 @@ def save_checkpoint(encoder: TileEncoder, path: Path) -> None:
     Raises:
         StorageFull: what was there is still there.
     """
-    write_weights({"backbone": encoder.name, "state": encoder.state_dict()}, path)
+    state = {key: tensor.cpu() for key, tensor in encoder.state_dict().items()}
+    write_weights({"backbone": encoder.name, "state": state}, path)
 
 
 def load_checkpoint(path: Path) -> TileEncoder:

@@ -40,15 +40,17 @@ MORE = "Give more --tiles, or a store of more slides and cases."
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of every tile, and which tiles can be told right at all."""
+    """What is asked of the m tiles of a sample that have an answer, and tell each other."""
 
     label: str
+    rows: NDArray[np.int64]
+    """(m,) which tiles of the sample they are"""
     answers: Names
-    """(n,)"""
+    """(m,)"""
     groups: Names | None
-    """(n,) tiles of one group tell nothing of each other; None: every tile is its own."""
+    """(m,) tiles of one group tell nothing of each other; None: every tile is its own."""
     askable: NDArray[np.bool_]
-    """(n,) whether the answer occurs in another group."""
+    """(m,) whether the answer occurs in another group: else none could tell it right."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Sample:
     cases: Names
     """(n,)"""
     labels: dict[str, Names]
-    """(n,) each"""
+    """(n,) each; empty for tiles of slides that have no such value"""
 
 
 def sample(store: TileStore, max_tiles: int) -> Sample:
@@ -71,12 +73,14 @@ def sample(store: TileStore, max_tiles: int) -> Sample:
     if len(store) > max_tiles:
         chosen = _some_tiles(store, max_tiles)  # (n,)
     slides = [store.slides[i] for i in store.slide_index[chosen]]
-    columns = set.intersection(*(set(slide.labels) for slide in slides))
+    columns = set[str]().union(*(slide.labels for slide in slides))
     return Sample(
         tiles=store.read(chosen),
         slides=np.array([slide.name for slide in slides]),
         cases=np.array([slide.case for slide in slides]),
-        labels={c: np.array([slide.labels[c] for slide in slides]) for c in sorted(columns)},
+        labels={
+            c: np.array([slide.labels.get(c, "") for slide in slides]) for c in sorted(columns)
+        },
     )
 
 
@@ -134,7 +138,7 @@ def questions(tiles: Sample, labels: Sequence[str]) -> list[Question]:
         RequestInvalid: no such label, or it tells nothing; where none is named, it is left out,
             as are those of many values and measures.
     """
-    kinds = [label for label, answers in tiles.labels.items() if _names_kinds(set(answers))]
+    kinds = [label for label, answers in tiles.labels.items() if _names_kinds({*answers} - {""})]
     named = labels or [SLIDE, *kinds]
     asked = [_question(tiles, label) for label in named]
     mute = [q.label for q in asked if not q.askable.any() or len(set(q.answers)) < 2]
@@ -153,14 +157,25 @@ def _names_kinds(values: set[str]) -> bool:
 def _question(tiles: Sample, label: str) -> Question:
     if label == SLIDE:
         _, codes, sizes = np.unique(tiles.slides, return_inverse=True, return_counts=True)
-        return Question(label, tiles.slides, None, sizes[codes] > 1)
+        return Question(label, np.arange(len(codes)), tiles.slides, None, sizes[codes] > 1)
     if label not in tiles.labels:
         known = ", ".join([SLIDE, *tiles.labels])
         raise RequestInvalid(f"the store has no label {label!r}; it has {known}")
-    answers = tiles.labels[label]
-    cases_of = {answer: len(set(tiles.cases[answers == answer])) for answer in set(answers)}
-    askable = np.array([cases_of[answer] > 1 for answer in answers])  # (n,)
-    return Question(label, answers, tiles.cases, askable)
+    rows = np.flatnonzero(tiles.labels[label] != "")  # (m,)
+    answers, cases = tiles.labels[label][rows], tiles.cases[rows]  # (m,) each
+    cases_of = {answer: len(set(cases[answers == answer])) for answer in set(answers)}
+    askable = np.array([cases_of[answer] > 1 for answer in answers])  # (m,)
+    return Question(label, rows, answers, cases, askable)
+
+
+def left_out(tiles: Sample, asked: Sequence[Question]) -> Iterator[str]:
+    """For people: what has no answer to a question, and no part in it."""
+    for question in asked:
+        without = np.delete(np.arange(len(tiles.tiles)), question.rows)  # (n - m,)
+        if len(without):
+            slides = len(set(tiles.slides[without]))
+            known = f"{question.label}: not known of {len(without):,} tiles of {slides} slides"
+            yield f"{known}, which are left out"
 
 
 def compare(
@@ -188,10 +203,10 @@ def compare(
         batches = -(-len(tiles.tiles) // BATCH)
         features = embed(encode, tiles.tiles, stage(name, batches))  # (n, D)
         for question in asked:
-            neighbours = knn_correct(features, question.answers, question.groups, K)  # (n,)
-            first = reference.setdefault(question.label, neighbours)  # (n,)
-            one = _probed((name, sha256), features, question, tiles.cases, (neighbours, first))
-            found.append(one)
+            some, cases = features[question.rows], tiles.cases[question.rows]  # (m, D), (m,)
+            neighbours = knn_correct(some, question.answers, question.groups, K)  # (m,)
+            first = reference.setdefault(question.label, neighbours)  # (m,)
+            found.append(_probed((name, sha256), some, question, cases, (neighbours, first)))
     return found
 
 
@@ -233,11 +248,11 @@ def _probed(
 ) -> Probed:
     """`encoder` is its name and digest, `answered` its answers by neighbours and the first one's.
 
-    Answers are (n,) each.
+    All are of the m tiles that have an answer.
     """
     told = (features, question.answers, question.groups)
     neighbours, first = answered
-    on = question.askable  # (n,)
+    on = question.askable  # (m,)
     estimate = partial(over_cases, cases=cases[on], seed=0)
     return Probed(
         encoder=encoder[0],

@@ -1,6 +1,7 @@
 """History: what a training run tells of the encoder that it left."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ POINTS = 12
 
 
 def history_of(checkpoint: Path) -> dict[str, Any] | None:
-    """`encoder.json` beside a checkpoint, with the run's loss curve; None if there is none.
+    """`encoder.json` beside `encoder.pt`, with the run's loss curve until then; None without one.
 
     Raises:
         RequestInvalid: it is of another checkpoint, or damaged.
     """
-    beside = checkpoint.with_name("encoder.json")
+    beside = checkpoint.with_suffix(".json")
     if not beside.is_file():
         return None
     try:
@@ -32,11 +33,12 @@ def history_of(checkpoint: Path) -> dict[str, Any] | None:
             f"{checkpoint}: SHA-256 is {found}, {beside.name} beside it tells of {expected}",
             hint="Take both from the same run.",
         )
-    return {**told, "loss_curve": _curve(checkpoint.parent)}
+    return {**told, "loss_curve": _curve(checkpoint.parent, told.get("steps", math.inf))}
 
 
-def _curve(folder: Path) -> list[list[float]]:
-    """(step, loss) of a run's log."""
-    points = [[entry["step"], entry["loss"]] for entry in read_log(folder) if "loss" in entry]
+def _curve(folder: Path, steps: float) -> list[list[float]]:
+    """(step, loss) of a run's log, which may have gone on after so many steps."""
+    logged = [entry for entry in read_log(folder) if "loss" in entry]
+    points = [[entry["step"], entry["loss"]] for entry in logged if entry["step"] <= steps]
     rows = min(POINTS, len(points))
     return [points[round(i * (len(points) - 1) / max(rows - 1, 1))] for i in range(rows)]

@@ -22,23 +22,10 @@ STRENGTH = 0.01
 """Inverse of the linear probe's L2 penalty, for standardised features."""
 
 
-def knn_accuracy(
-    features: Features, labels: Names, groups: Names | None = None, k: int = K
-) -> float:
-    """Share of tiles whose `k` most similar ones outside their group vote for their label."""
-    return float(knn_correct(features, labels, groups, k).mean())
-
-
-def linear_probe(
-    features: Features, labels: Names, groups: Names | None = None, seed: int = 0
-) -> float:
-    """Share of tiles told right by logistic regression fitted on other folds; groups stay whole."""
-    return float(linear_correct(features, labels, groups, seed).mean())
-
-
 def knn_correct(features: Features, labels: Names, groups: Names | None, k: int) -> Correct:
-    """Cosine similarity; every neighbour has one vote, and of a tie the nearest one decides.
+    """Whether the `k` most similar tiles outside a tile's group vote for its label.
 
+    By cosine similarity; every neighbour has one vote, and of a tie the nearest one decides.
     Without groups a tile is a group of its own.
     """
     lengths = np.linalg.norm(features, axis=1, keepdims=True)  # (n, 1)
@@ -75,7 +62,7 @@ def _told(
 
 
 def linear_correct(features: Features, labels: Names, groups: Names | None, seed: int) -> Correct:
-    """Each tile as told by the fold that held it out."""
+    """Whether logistic regression on the other folds tells a tile right; groups stay whole."""
     told = np.empty_like(labels)  # (n,)
     for train, test in _folds(labels, groups, seed):
         known = np.unique(labels[train])
@@ -93,7 +80,8 @@ def _folds(
     from sklearn.model_selection import GroupKFold, KFold
 
     if groups is None:
-        return list(KFold(FOLDS, shuffle=True, random_state=seed).split(labels))
+        each = KFold(min(FOLDS, len(labels)), shuffle=True, random_state=seed)
+        return list(each.split(labels))
     folds = GroupKFold(min(FOLDS, len(np.unique(groups))), shuffle=True, random_state=seed)
     return list(folds.split(labels, groups=groups))
 

@@ -10,6 +10,7 @@ from deepsmile.triton.models import MODEL_FILE
 from deepsmile_training.encoders.backbones import TIMM, TORCHVISION
 from deepsmile_training.encoders.checkpoint import load_checkpoint
 from deepsmile_training.encoders.initialisation import (
+    LOCAL_FOLDER,
     Initialisation,
     Kind,
     Origin,
@@ -20,6 +21,8 @@ from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder, 
 from deepsmile_training.encoders.weights import check_digest
 
 RANDOM = "random:"
+PARTED = (TIMM, "deepsmile:")
+"""What `BACKBONE=FILE` comes after; elsewhere `=` is a letter like others."""
 SETTLING_TILES = 256
 GRAMMAR = """\
 An encoder is one of
@@ -34,11 +37,19 @@ An encoder is one of
 
 def title_of(source: str) -> str:
     """What a table calls it: the path of no file, but its name and its folder's, or its model's."""
-    what, _, file = source.rpartition("=")
-    if what:
-        return what
-    kind, _, place = file.rpartition(":")
+    if Path(source).exists():
+        return _short(source)
+    named = _parted(source)[0] if source.startswith(PARTED) else source
+    kind, _, place = named.rpartition(":")
     return f"{kind}:{_short(place)}".removeprefix(":")
+
+
+def _parted(named: str) -> tuple[str, str]:
+    """`BACKBONE=FILE` in two, at the first `=`; a folder of just that name has none."""
+    if named.startswith(LOCAL_FOLDER) and Path(named.removeprefix(LOCAL_FOLDER)).is_dir():
+        return named, ""
+    backbone, _, file = named.partition("=")
+    return backbone, file
 
 
 def _short(place: str) -> str:
@@ -58,6 +69,9 @@ def read_encoder(source: str, seed: int = 0) -> tuple[TileEncoder, Origin]:
     Raises:
         RequestInvalid: no such source, or its weights cannot be used.
     """
+    path = Path(source)
+    if path.is_file():  # whatever its name
+        return load_checkpoint(path), Origin("file", path.name, check_digest(path, ()))
     kind, _, rest = source.partition(":")
     match kind:
         case "random" if rest:
@@ -65,9 +79,9 @@ def read_encoder(source: str, seed: int = 0) -> tuple[TileEncoder, Origin]:
         case "imagenet" if rest in TORCHVISION:
             return _initialised(rest, Initialisation(kind="imagenet", download=True), seed)
         case "imagenet" if rest:
-            path = Path(rest)
+            weights = Path(rest)
             return _initialised(
-                _backbone_of(path), Initialisation(kind="imagenet", path=path), seed
+                _backbone_of(weights), Initialisation(kind="imagenet", path=weights), seed
             )
         case "timm" if rest and "=" not in rest and not rest.startswith("local-dir:"):
             return _initialised(source, Initialisation(kind="timm", download=True), seed)
@@ -75,10 +89,7 @@ def read_encoder(source: str, seed: int = 0) -> tuple[TileEncoder, Origin]:
             return _from_file("timm", source, seed)
         case "deepsmile" if "=" in rest:
             return _from_file("deepsmile", rest, seed)
-    path = Path(source)
-    if not path.is_file():
-        raise RequestInvalid(f"{source}: neither a file nor the name of an encoder", hint=GRAMMAR)
-    return load_checkpoint(path), Origin("file", path.name, check_digest(path, ()))
+    raise RequestInvalid(f"{source}: neither a file nor the name of an encoder", hint=GRAMMAR)
 
 
 def settled_encoder(source: str, tiles: RGB, seed: int = 0) -> tuple[TileEncoder, Origin]:
@@ -92,7 +103,7 @@ def settled_encoder(source: str, tiles: RGB, seed: int = 0) -> tuple[TileEncoder
 
 def _from_file(kind: Kind, place: str, seed: int) -> tuple[TileEncoder, Origin]:
     """`BACKBONE=FILE`, or a backbone that is a folder with its weights."""
-    backbone, _, file = place.partition("=")
+    backbone, file = _parted(place)
     initialisation = Initialisation(kind=kind, path=Path(file) if file else None)
     return _initialised(backbone, initialisation, seed)
 

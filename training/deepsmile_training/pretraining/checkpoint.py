@@ -22,6 +22,8 @@ class Checkpoint:
 
     step: int
     recipe: dict[str, Any]
+    origin: dict[str, Any]
+    """Where the weights before the first step came from; their file may be another by now."""
     tiles_digest: str
     method: dict[str, Any]
     optimiser: dict[str, Any]

@@ -44,6 +44,8 @@ class Running(Frozen):
     checkpoint_minutes: Positive = 15.0
     log_steps: Count = 10
     probe_epochs: Count = 5
+    keep_epochs: Annotated[int, Field(ge=0)] = 0
+    """After each so many the encoder is kept; 0: only the last one is."""
     compile: bool = False
     channels_last: bool = True
     gradient_checkpointing: bool = False

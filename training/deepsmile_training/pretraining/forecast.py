@@ -4,11 +4,12 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from deepsmile_training.encoders.tile_encoder import TileEncoder
-from deepsmile_training.pretraining.loop import Run, Trainer
-from deepsmile_training.pretraining.methods import Method, first_encoder, make_method
+from deepsmile_training.pretraining.loop import Run, Trainer, trainer_of
+from deepsmile_training.pretraining.methods import Method
 
 TIMED_TILES = 64
 """At most so many per step are timed."""
@@ -43,12 +44,12 @@ class Forecast:
 
 
 def forecast(run: Run) -> Forecast:
-    """Raises RequestInvalid if the run could not begin, or not go on."""
+    """Raises RequestInvalid if the run could not begin, or not go on; nothing is written."""
     order, few = run.order, _of_few_tiles(run)
     found = run.checkpoint()
     taken = found.step if found else 0
-    encoder, _ = first_encoder(run.config)
-    trainer = Trainer(few, make_method(encoder, run.config, run.world))
+    trainer = trainer_of(few, found)
+    encoder = trainer.method.encoder
     views = 2 * order.steps * order.batch_used
     step_s = _step_s(trainer)
     return Forecast(
@@ -58,7 +59,7 @@ def forecast(run: Run) -> Forecast:
         parameters=sum(part.numel() for part in encoder.parameters()),
         exaflop=views * (1 + BACKWARD) * _view_flop(encoder, run) / 1e18,
         hours=step_s * (order.steps - taken) * order.batch_used / few.order.batch_used / 3600,
-        disk_bytes=2 * _checkpoint_bytes(trainer.method),
+        disk_bytes=2 * _checkpoint_bytes(trainer.method) + _encoders(run) * _bytes(encoder),
     )
 
 
@@ -74,16 +75,26 @@ def _step_s(trainer: Trainer) -> float:
         begun = time.perf_counter()
         rows = [order.rows(place) for place in order.places(0)]
         parts = [torch.from_numpy(tiles.read(some)) for some in rows]  # (B, S, S, 3) each
-        trainer.take_step([part.to(trainer.run.world.device) for part in parts])
+        trainer.take_step([part.to(trainer.run.world.device) for part in parts], dry=True)
         taken_s = time.perf_counter() - begun
     return taken_s
 
 
 def _checkpoint_bytes(method: Method) -> int:
     """Weights, and Adam's two moments of those that learn."""
-    state: int = sum(each.numel() * each.element_size() for each in method.state_dict().values())
     learning = sum(each.numel() for each in method.parameters() if each.requires_grad)
-    return state + 2 * 4 * learning
+    return _bytes(method) + 2 * 4 * learning
+
+
+def _bytes(module: nn.Module) -> int:
+    state = module.state_dict().values()
+    return sum(each.numel() * each.element_size() for each in state)
+
+
+def _encoders(run: Run) -> int:
+    """How many a run leaves: the last one, and those that it keeps before."""
+    every = run.config.running.keep_epochs
+    return 1 + (run.config.epochs // every if every else 0)
 
 
 def _view_flop(encoder: TileEncoder, run: Run) -> int:

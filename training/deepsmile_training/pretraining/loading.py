@@ -1,7 +1,7 @@
 """Loading: batches of bytes from a tile store, read ahead by workers."""
 
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from deepsmile.errors import DeepSmileError
 from deepsmile_training.pretraining.config import Running
 from deepsmile_training.pretraining.order import Parts
 from deepsmile_training.pretraining.stopping import STOPPING
@@ -27,7 +28,12 @@ class Tiles(Protocol):
 
     @property
     def digest(self) -> str:
-        """Of all tiles."""
+        """Of all tiles and of what is said of them, for reports."""
+        ...
+
+    @property
+    def tiles_digest(self) -> str:
+        """Of all tiles alone: what a run can go on with."""
         ...
 
     def __len__(self) -> int: ...
@@ -39,18 +45,24 @@ class Tiles(Protocol):
 
 @dataclass(frozen=True)
 class _Batches:
-    """A store whose rows are read many at a time."""
+    """A store whose rows are read many at a time.
+
+    What is wrong with them is an answer: raised in a worker, it would come as another error's text.
+    """
 
     tiles: Tiles
 
-    def __getitem__(self, rows: list[int]) -> Tensor:
-        return torch.from_numpy(self.tiles.read(rows))  # (B, S, S, 3)
+    def __getitem__(self, rows: list[int]) -> Tensor | DeepSmileError:
+        try:
+            return torch.from_numpy(self.tiles.read(rows))  # (B, S, S, 3)
+        except DeepSmileError as error:
+            return error
 
 
-def load(tiles: Tiles, parts: Parts, running: Running, *, pinned: bool) -> Iterable[Tensor]:
-    """Tiles (B, S, S, 3) uint8 of each part, in order."""
+def load(tiles: Tiles, parts: Parts, running: Running, *, pinned: bool) -> Iterator[Tensor]:
+    """Tiles (B, S, S, 3) uint8 of each part, in order; errors of the store are raised here."""
     options: dict[str, Any] = {"prefetch_factor": 4} if running.workers else {}
-    return DataLoader(
+    loader: DataLoader[Tensor | DeepSmileError] = DataLoader(
         _Batches(tiles),  # type: ignore[arg-type]  # any class that has rows will do
         batch_size=None,
         sampler=parts,
@@ -59,6 +71,10 @@ def load(tiles: Tiles, parts: Parts, running: Running, *, pinned: bool) -> Itera
         worker_init_fn=_begin,
         **options,
     )
+    for part in loader:
+        if isinstance(part, DeepSmileError):
+            raise part
+        yield part
 
 
 def _begin(worker: int) -> None:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from deepsmile.errors import RequestInvalid
+from deepsmile_training.encoders.initialisation import Origin
 from deepsmile_training.encoders.weights import write_weights
 from deepsmile_training.pretraining.checkpoint import (
     Checkpoint,
@@ -25,7 +26,7 @@ from deepsmile_training.pretraining.diagnostics import Meter, spread_of
 from deepsmile_training.pretraining.distributed import World
 from deepsmile_training.pretraining.loading import Tiles, load
 from deepsmile_training.pretraining.logbook import Logbook
-from deepsmile_training.pretraining.methods import Method, prepare
+from deepsmile_training.pretraining.methods import Method, first_encoder, make_method, prepare
 from deepsmile_training.pretraining.order import NETWORK, Order, Parts, Place, seed_of
 from deepsmile_training.pretraining.outcome import Outcome
 from deepsmile_training.pretraining.probing import Prober
@@ -51,17 +52,17 @@ class Run:
         Raises:
             RequestInvalid: it is damaged, of another run, or not the same for all ranks.
         """
-        found = load_checkpoint(self.folder, self.config, self.tiles.digest)
+        found = load_checkpoint(self.folder, self.config, self.tiles.tiles_digest)
         check_alike(found, self.folder, self.world)
         return found
 
 
 class Trainer:
-    """A method with its optimiser, after `step` steps."""
+    """A method with its optimiser, after `step` steps; `origin` tells of its first weights."""
 
-    def __init__(self, run: Run, method: Method) -> None:
+    def __init__(self, run: Run, method: Method, origin: Origin) -> None:
         config, device = run.config, run.world.device
-        self.run, self.order, self.step = run, run.order, 0
+        self.run, self.order, self.origin, self.step = run, run.order, origin, 0
         self.method = prepare(method, config, run.world)
         learning = [part for part in self.method.parameters() if part.requires_grad]
         adam = config.adam
@@ -74,27 +75,38 @@ class Trainer:
         )
         self._forward = DistributedDataParallel(self.method) if run.world.size > 1 else self.method
 
-    def resume(self) -> None:
-        """Go on from the run's checkpoint, if it has one."""
-        found = self.run.checkpoint()
-        if found:
-            self.method.load_state_dict(found.method)
-            self.optimiser.load_state_dict(found.optimiser)
-            self.step = found.step
+    @property
+    def epochs(self) -> int:
+        """How many have just become complete; 0 within one."""
+        epochs, rest = divmod(self.step, self.order.steps_per_epoch)
+        return 0 if rest else epochs
+
+    def resume(self, found: Checkpoint) -> None:
+        """Go on from there."""
+        self.method.load_state_dict(found.method)
+        self.optimiser.load_state_dict(found.optimiser)
+        self.step = found.step
 
     def save(self) -> None:
         """Keep this state as the run's checkpoint; the leading rank's."""
         run = self.run
         if run.world.leads:
-            state = self.method.state_dict(), self.optimiser.state_dict()
-            kept = Checkpoint(self.step, run.config.recipe, run.tiles.digest, *state)
+            kept = Checkpoint(
+                step=self.step,
+                recipe=run.config.recipe,
+                origin=asdict(self.origin),
+                tiles_digest=run.tiles.tiles_digest,
+                method=self.method.state_dict(),
+                optimiser=self.optimiser.state_dict(),
+            )
             save_checkpoint(kept, run.folder)
 
-    def take_step(self, parts: list[Tensor]) -> tuple[float, Tensor]:
+    def take_step(self, parts: list[Tensor], *, dry: bool = False) -> tuple[float, Tensor]:
         """One step on this rank's parts (B, S, S, 3) of it: loss over all ranks, z (2, B, d).
 
         Raises:
-            RequestInvalid: the loss is not finite; nothing is learnt from it.
+            RequestInvalid: the loss is not finite; nothing is learnt from it. Unless it is `dry`,
+                its batch is kept.
             StorageFull: nor could its batch be kept.
         """
         config, order = self.run.config, self.order
@@ -112,7 +124,7 @@ class Trainer:
         own = torch.stack(losses).mean()  # ()
         loss = float(order.world.mean(own))
         if not math.isfinite(loss):
-            self._refuse(parts, own)
+            self._refuse(parts, own, dry=dry)
         self.optimiser.step()
         self.step += 1
         self.method.after_step(self.step / order.steps)
@@ -138,16 +150,29 @@ class Trainer:
             return nullcontext()
         return self._forward.no_sync()
 
-    def _refuse(self, parts: list[Tensor], loss: Tensor) -> None:
+    def _refuse(self, parts: list[Tensor], loss: Tensor, *, dry: bool) -> None:
+        said = f"the loss of step {self.step} is not finite"
+        if dry:
+            hint = "Lower adam.learning_rate, or use fp32; without --dry-run its batch is kept."
+            raise RequestInvalid(said, hint=hint)
         run = self.run
         path = run.folder / f"bad_batch_{self.step}_{run.world.rank}.pt"
         rows = [self.order.rows(place) for place in self.order.places(self.step)]
         tiles = [part.cpu() for part in parts]  # (B, S, S, 3) each
         write_weights({"step": self.step, "loss": loss.cpu(), "rows": rows, "tiles": tiles}, path)
         raise RequestInvalid(
-            f"the loss of step {self.step} is not finite; its batch is kept as {path}",
+            f"{said}; its batch is kept as {path}",
             hint="Look at the batch's tiles; else lower adam.learning_rate, or use fp32.",
         )
+
+
+def trainer_of(run: Run, found: Checkpoint | None) -> Trainer:
+    """Where the checkpoint left the run, or at its beginning."""
+    encoder, origin = first_encoder(run.config, Origin(**found.origin) if found else None)
+    trainer = Trainer(run, make_method(encoder, run.config, run.world), origin)
+    if found:
+        trainer.resume(found)
+    return trainer
 
 
 def train(
@@ -156,13 +181,18 @@ def train(
     *,
     advance: Callable[[], None],
     prober: Prober | None = None,
+    keep: Callable[[int], None] | None = None,
 ) -> None:
-    """Train to the last step, or to the one at which any rank is `stopping`; then checkpoint."""
+    """Train to the last step, or to the one at which any rank is `stopping`; then checkpoint.
+
+    The leading rank is asked to `keep` its encoder after each so many epochs.
+    """
     run = trainer.run
     with Logbook(run.folder, trainer.step) if run.world.leads else nullcontext() as book:
-        note = Note(trainer, book, prober)
+        note = Note(trainer, book, prober, keep)
         if trainer.step == 0:
             note.probe()
+        note.keep_encoder()  # what was stopped after this step's checkpoint may not have
         saved_s = time.monotonic()
         for parts in note.meter.awaited(_steps(trainer)):
             with note.meter.working(trainer.order.batch_used):
@@ -186,6 +216,7 @@ class Note:
     trainer: Trainer
     book: Logbook | None
     prober: Prober | None
+    keep: Callable[[int], None] | None
     meter: Meter = field(default_factory=Meter)
 
     def step(self, loss: float, z: Tensor, *, ended: bool, stopped: bool) -> None:
@@ -193,9 +224,16 @@ class Note:
         step, running = self.trainer.step, self.trainer.run.config.running
         if self.book and (ended or stopped or step % running.log_steps == 0):
             self.book.write(step, {"loss": loss, **spread_of(z), **self.meter.read()})
-        epochs, rest = divmod(step, self.trainer.order.steps_per_epoch)
-        if ended or (not stopped and rest == 0 and epochs % running.probe_epochs == 0):
+        self.keep_encoder()
+        epochs = self.trainer.epochs
+        if ended or (not stopped and epochs and epochs % running.probe_epochs == 0):
             self.probe()
+
+    def keep_encoder(self) -> None:
+        """Keep it if its epochs are complete, and of those to keep it after."""
+        epochs, every = self.trainer.epochs, self.trainer.run.config.running.keep_epochs
+        if self.book and self.keep and epochs and every and epochs % every == 0:
+            self.keep(epochs)
 
     def probe(self) -> None:
         """Ask the labels of the tiles' neighbours."""

@@ -1,8 +1,11 @@
 """Methods: the modules that learn, made as a configuration says."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
+from deepsmile_training.encoders.backbones import TIMM
 from deepsmile_training.encoders.initialisation import Origin, load_initialisation
 from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder
 from deepsmile_training.pretraining.byol import BYOL
@@ -27,15 +30,28 @@ def make_method(encoder: TileEncoder, config: PretrainConfig, world: World) -> M
     return BYOL(encoder, projector, predictor, sizes.momentum)
 
 
-def first_encoder(config: PretrainConfig) -> tuple[TileEncoder, Origin]:
-    """The encoder before its first step, and where its weights come from."""
+def first_encoder(
+    config: PretrainConfig, known: Origin | None = None
+) -> tuple[TileEncoder, Origin]:
+    """The encoder before its first step, and where its weights come from.
+
+    Of a run that goes on that is `known`: its weights are the checkpoint's, and none are read here.
+    """
     encoder = make_encoder(config.backbone, config.seed)
-    return encoder, load_initialisation(encoder, config.initialisation)
+    return encoder, known or load_initialisation(encoder, config.initialisation)
 
 
 def joins_batch_norms(config: PretrainConfig, world: World) -> bool:
     """Whether batch norms see the batches of all ranks as one; torch can that on GPUs only."""
     return config.sync_batch_norm and world.size > 1 and world.device.type == "cuda"
+
+
+def with_joined_batch_norms(method: Method, backbone: str) -> Method:
+    """The same method, whose batch norms see the batches of all ranks as one."""
+    convert: Callable[[Method], Method] = nn.SyncBatchNorm.convert_sync_batchnorm
+    if backbone.startswith(TIMM):  # whose batch norms hold activations, which torch's would drop
+        from timm.layers.norm_act import convert_sync_batchnorm as convert
+    return convert(method)
 
 
 def prepare(method: Method, config: PretrainConfig, world: World) -> Method:
@@ -45,7 +61,7 @@ def prepare(method: Method, config: PretrainConfig, world: World) -> Method:
         RequestInvalid: what it wants cannot be had of this backbone.
     """
     if joins_batch_norms(config, world):
-        method = nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]  # torch's
+        method = with_joined_batch_norms(method, config.backbone)
     layout = torch.channels_last if config.running.channels_last else torch.contiguous_format
     method = method.to(world.device).to(memory_format=layout)
     if config.running.gradient_checkpointing:

@@ -4,13 +4,27 @@ from typing import Any
 
 from deepsmile.errors import RequestInvalid
 
+EVERY_5_EPOCHS = {"keep_epochs": 5}
+"""Appendix B.1; table B.3 has the encoders after 5 and 35."""
+
 PRESETS: dict[str, dict[str, Any]] = {
-    # Section 4.1.1.
-    "paper-tcga-bc": {"backbone": "shufflenet_v2_x1_0", "batch": 950, "epochs": 45},
+    # Section 4.1.1; its first 35 epochs are SimCLR-950 of appendix B.1.
+    "paper-tcga-bc": {
+        "backbone": "shufflenet_v2_x1_0",
+        "batch": 950,
+        "epochs": 45,
+        "running": EVERY_5_EPOCHS,
+    },
     "paper-tcga-crck": {"backbone": "resnet18", "batch": 128, "epochs": 100},
     # Appendix B.1; virtual batches by accumulation.
-    "paper-byol-400": {"method": "byol", "batch": 400, "epochs": 35},
-    "paper-byol-4000": {"method": "byol", "batch": 4000, "epochs": 35, "accumulation": 10},
+    "paper-byol-400": {"method": "byol", "batch": 400, "epochs": 35, "running": EVERY_5_EPOCHS},
+    "paper-byol-4000": {
+        "method": "byol",
+        "batch": 4000,
+        "epochs": 35,
+        "accumulation": 10,
+        "running": EVERY_5_EPOCHS,
+    },
     # The released code's values (RESOLUTIONS rows 11 and 14): four GPUs of 256 tiles each.
     "hissl": {
         "backbone": "shufflenet_v2_x1_0",

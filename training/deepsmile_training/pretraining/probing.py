@@ -30,7 +30,7 @@ class Prober:
         features = self._embed(encoder, device)  # (n, D)
         told = {}
         for each in self.asked:
-            correct = knn_correct(features, each.answers, each.groups, K)  # (n,)
+            correct = knn_correct(features[each.rows], each.answers, each.groups, K)  # (m,)
             told[f"knn_{each.label}"] = float(correct[each.askable].mean())
         return told
 

@@ -17,6 +17,8 @@ QUALITY = 95
 """Mean error 0.6 grey levels on real H&E tiles, without chroma subsampling."""
 JPEG_MAGIC, PNG_MAGIC = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 JPEG_END = b"\xff\xd9"
+PNG_DEPTH = 24
+"""Which byte says how many bits a channel has."""
 END_BYTES = 64
 """Where a JPEG's end is looked for; libjpeg makes up what a cut file lacks and does not say so."""
 MOST_PX = 1 << 26
@@ -43,8 +45,7 @@ def decode(data: bytes) -> Image:
     Raises:
         TileDamaged: it cannot be decoded, was cut short, or claims more than `MOST_PX`.
     """
-    _check_size(data)
-    native = _decode_native(data)
+    native = _decode_native(data, _header_of(data))
     if native is not None:
         return Image(native, data)
     try:
@@ -56,33 +57,42 @@ def decode(data: bytes) -> Image:
     return Image(converted.astype(np.uint8, copy=False), None)
 
 
-def _check_size(data: bytes) -> None:
+def _header_of(data: bytes) -> PIL.Image.Image | None:
+    """What an image says of itself; None: whoever decodes it says what is wrong with it."""
     try:
         with PIL.Image.open(BytesIO(data)) as header:
             width, height = header.size
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise TileDamaged(str(error)) from error
     except (OSError, ValueError, OverflowError):
-        return  # whoever decodes it says what is wrong with it
+        return None
     if width * height > MOST_PX:
         raise TileDamaged(f"{width} x {height} px, more than a tile image can have")
+    return header
 
 
-def _decode_native(data: bytes) -> RGB | None:
+def _decode_native(data: bytes, header: PIL.Image.Image | None) -> RGB | None:
     """A JPEG or PNG that is 8-bit RGB, (h, w, 3); None for any other image."""
+    if header is not None and _is_rgb_png(data, header):
+        pixels = np.empty((header.height, header.width, 3), np.uint8)  # (h, w, 3)
+        decode_into(data, pixels)
+        return pixels
+    if not data.startswith(JPEG_MAGIC):
+        return None
+    if JPEG_END not in data[-END_BYTES:]:
+        raise TileDamaged("a JPEG that ends early")
     try:
-        if data.startswith(JPEG_MAGIC):
-            if JPEG_END not in data[-END_BYTES:]:
-                raise TileDamaged("a JPEG that ends early")
-            image = imagecodecs.jpeg8_decode(data)
-        elif data.startswith(PNG_MAGIC):
-            image = imagecodecs.png_decode(data)
-        else:
-            return None
+        image = imagecodecs.jpeg8_decode(data)
     except (RuntimeError, ValueError, MemoryError) as error:
         raise TileDamaged(str(error)) from error
     is_rgb = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     return np.asarray(image) if is_rgb else None
+
+
+def _is_rgb_png(data: bytes, header: PIL.Image.Image) -> bool:
+    """Of 8 bits and without transparency, as its header says."""
+    rgb = data.startswith(PNG_MAGIC) and header.mode == "RGB" and "transparency" not in header.info
+    return rgb and data[PNG_DEPTH] == 8
 
 
 def decode_into(data: bytes, out: RGB) -> None:
@@ -94,7 +104,7 @@ def decode_into(data: bytes, out: RGB) -> None:
     try:
         if data.startswith(JPEG_MAGIC):
             imagecodecs.jpeg8_decode(data, out=out)  # a third faster than into a new array
-        else:
+        else:  # without `out`, each PNG that fails would take a reference to None with it
             imagecodecs.png_decode(data, out=out)
     except (RuntimeError, ValueError) as error:
         raise TileDamaged(str(error)) from error

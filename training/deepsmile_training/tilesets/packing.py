@@ -4,10 +4,9 @@ Threads, since the work is done elsewhere: each has a reader, which decodes in a
 own, and hashing, coding and writing let other threads run. They leave nothing behind when killed.
 """
 
-import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,6 +16,7 @@ from typing import Any
 from deepsmile.disk import write_file
 from deepsmile.errors import DeepSmileError, RequestInvalid, StorageFull
 from deepsmile.reading import Reader
+from deepsmile_training.alone import alone
 from deepsmile_training.room import saying_full
 from deepsmile_training.stage import Stage
 from deepsmile_training.tilesets.cutting import Finding
@@ -67,7 +67,8 @@ def pack(sources: Sources, press: Press, stage: Stage) -> TileStore:
     """
     for name in (SHARDS, SHEETS):
         (press.folder / name).mkdir(parents=True, exist_ok=True)
-    with _alone(press.folder), saying_full("no room left while packing", AGAIN):
+    with alone(press.folder, "packs"), saying_full("no room left while packing", AGAIN):
+        _clear(press.folder)
         kept = _kept(_claim(press), press, sources)
         outcomes = _pack_all(sources.entries, press, stage)
         packed = [outcome.slide for outcome in outcomes if outcome.slide is not None]
@@ -79,18 +80,10 @@ def pack(sources: Sources, press: Press, stage: Stage) -> TileStore:
     return open_store(press.folder)
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other runs away, and clear what a killed one left half written."""
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            hint = "Wait for it, or choose another folder."
-            raise RequestInvalid(f"{folder}: another run packs there", hint=hint) from error
-        for partial in folder.rglob(".*.partial"):
-            partial.unlink(missing_ok=True)
-        yield
+def _clear(folder: Path) -> None:
+    """Remove what a killed run left half written."""
+    for partial in folder.rglob(".*.partial"):
+        partial.unlink(missing_ok=True)
 
 
 def _claim(press: Press) -> StoreFile:

@@ -7,7 +7,7 @@ from pathlib import Path
 from deepsmile.errors import SlideNotFound
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.tcga_barcode import Barcode, parse_barcode
-from deepsmile_training.slide_files import SLIDE_SUFFIXES, slides_in
+from deepsmile_training.slide_files import SLIDE_SUFFIXES, everything_in, slides_in
 from deepsmile_training.tilesets.manifest import Manifest, Row
 from deepsmile_training.tilesets.shard import Dropped
 
@@ -43,7 +43,7 @@ def find_slides(places: Sequence[Path], manifest: Manifest | None) -> Sources:
     Raises:
         SlideNotFound: a place does not exist.
     """
-    found = [path for place in places for path in _slides_below(place)]
+    found = [path for place in places for path in _slides_below(place, set())]
     return _matched([Entry(_name_of(path), "", (path,)) for path in found], manifest)
 
 
@@ -62,7 +62,7 @@ def find_images(places: Sequence[Path], manifest: Manifest | None) -> Sources:
     for place in places:
         if not place.is_dir():
             raise SlideNotFound(f"{place}: no such folder")
-        for path in sorted(place.absolute().rglob("*")):
+        for path in sorted(everything_in(place.absolute())):
             if path.suffix.lower() not in IMAGE_SUFFIXES:
                 continue
             if path.is_file():
@@ -87,11 +87,14 @@ def _barcode_of(name: str) -> Barcode | None:
         return None
 
 
-def _slides_below(place: Path) -> Iterator[Path]:
-    """The slides of a folder and of those in it; files of other kinds in them are none."""
+def _slides_below(place: Path, entered: set[Path]) -> Iterator[Path]:
+    """The slides of a folder and of those in it, each once; files of other kinds are none."""
+    if place.resolve() in entered:
+        return
+    entered.add(place.resolve())
     for path in slides_in(place):
         if path.is_dir() and path != place:
-            yield from _slides_below(path)
+            yield from _slides_below(path, entered)
         elif path == place or path.suffix.lower() in SLIDE_SUFFIXES:
             yield path
 

@@ -100,8 +100,16 @@ class TileStore:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of all that decides the tiles, and of the tiles."""
-        slides = [slide.model_dump(exclude={"shard"}) for slide in self.slides]
+        """SHA-256 (hex) of recipe and tiles, and of what is said of their slides: for reports."""
+        return self._digest_without("shard")
+
+    @property
+    def tiles_digest(self) -> str:
+        """SHA-256 (hex) of recipe and tiles alone: a corrected label makes no other tiles."""
+        return self._digest_without("shard", "case", "labels")
+
+    def _digest_without(self, *untold: str) -> str:
+        slides = [slide.model_dump(exclude=set(untold)) for slide in self.slides]
         return digest_of([self.file.recipe.model_dump(mode="json"), slides])
 
     def verify(self) -> None:

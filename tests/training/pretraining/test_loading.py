@@ -1,0 +1,39 @@
+"""Loading: what is wrong with a tile is said as the store says it, by whatever process reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from deepsmile_training.pretraining.config import Running
+from deepsmile_training.pretraining.distributed import World
+from deepsmile_training.pretraining.loading import load
+from deepsmile_training.pretraining.order import Order, Parts
+from deepsmile_training.tilesets.shard import TilesCorrupt
+from tests.training.pretraining.conftest import HeldTiles, small_config
+
+
+@dataclass(frozen=True)
+class Damaged(HeldTiles):
+    """Tile 7 cannot be read."""
+
+    def read(self, numbers: Sequence[int]) -> NDArray[np.uint8]:
+        if 7 in numbers:
+            raise TilesCorrupt("s.tiles, tile 7: cut short", hint="Pack it again.")
+        return super().read(numbers)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_tile_is_told_as_it_is(held: HeldTiles, workers: int) -> None:
+    """Batches before it come; then its own detail and hint, without a worker's traceback."""
+    order = Order.of(small_config(), len(held), World())
+    place = next(i for i, rows in enumerate(Parts(order, 0)) if 7 in rows)
+    batches = load(Damaged(held.pixels), Parts(order, 0), Running(workers=workers), pinned=False)
+    for rows, _ in zip(Parts(order, 0), range(place), strict=False):
+        assert np.array_equal(next(batches).numpy(), held.pixels[rows])
+    with pytest.raises(TilesCorrupt) as caught:
+        next(batches)
+    assert caught.value.detail == str(caught.value) == "s.tiles, tile 7: cut short"
+    assert caught.value.hint == "Pack it again."
