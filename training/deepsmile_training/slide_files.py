@@ -1,5 +1,8 @@
 """Slide files: which entries of a folder are slides."""
 
+import os
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from deepsmile.errors import SlideNotFound
@@ -23,3 +26,28 @@ def slides_in(place: Path) -> list[Path]:
         return [place]
     data = {data_folder(path) for path in entries}
     return [path for path in entries if path not in data]
+
+
+def everything_in(folder: Path) -> Iterator[Path]:
+    """All files and folders at any depth; what links lead to as well."""
+    for place, folders, files in walk(folder):
+        yield from (place / name for name in (*folders, *files))
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """All folders at any depth, each once, with the names of the folders and files in it, sorted.
+
+    Links to folders are followed, after all that is not behind one.
+    """
+    entered: set[tuple[int, int]] = set()
+    to_enter = deque([folder])
+    while to_enter:
+        for name, folders, files in os.walk(to_enter.popleft()):
+            place, facts = Path(name), Path(name).stat()
+            if (facts.st_dev, facts.st_ino) in entered:
+                folders.clear()
+                continue
+            entered.add((facts.st_dev, facts.st_ino))
+            folders.sort()
+            to_enter += [place / each for each in folders if (place / each).is_symlink()]
+            yield place, folders, sorted(files)

@@ -50,6 +50,23 @@ def test_a_table_becomes_a_cohort_and_a_split(own: Path, tmp_path: Path):
     assert (made.made["seed"], made.made["strata"]) == (3, ["ward", "age"])
 
 
+def test_patients_of_unknown_slides_are_told(tmp_path: Path):
+    """Where the table has slides they are left out; where it has none, nobody can know."""
+    rows = [f"p{k:02d},{'' if k % 5 else f's{k:02d}'},{'xy'[k % 2]}" for k in range(60)]
+    table = write_lines(tmp_path / "own.csv", "patient,slide,status", *rows)
+    out, folds = tmp_path / "cohort.json", tmp_path / "split.json"
+    known = call("cohort", "generic", table, "--label", "status", "--out", out)
+    assert "48 patients left out: no slide" in known.output
+    assert "counted as if" not in known.output
+    result = call("split", out, "--label", "status", "--plan", "folds=3", "--out", folds)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("2 x, 2 y") == 3
+    words = ("--label", "status", "--column", "slide=", "--out", out)
+    told = "60 patients have no slide here, and are counted as if they had one"
+    assert told in call("cohort", "generic", table, *words).output
+    assert told in call("split", out, "--label", "status", "--out", folds).output
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

@@ -16,7 +16,7 @@ from deepsmile_training.cohorts.tables import read_table, rows_of
 from deepsmile_training.cohorts.tcga_barcode import parse_barcode
 from deepsmile_training.cohorts.tcga_bc import read_hrd_scores, tcga_bc
 from deepsmile_training.cohorts.tcga_msi import tcga_msi
-from deepsmile_training.experiments.grids import Wish, grid_of
+from deepsmile_training.experiments.grids import GRIDS, Wish
 from deepsmile_training.prepared.prepared import Prepared
 
 ROOT = Path(__file__).parents[3] / ".." / "shared" / "data" / "labels"
@@ -92,7 +92,7 @@ def test_published_folds_are_five_disjoint_tests(published: Split):
 
 def test_published_subsets_make_a_learning_curve(bc: Cohort, published: Split):
     prepared = Prepared(Path("nowhere"), bc, published)
-    grid = grid_of("learning", prepared, Wish(("mHRD", "tHRD_published"), ("SimCLR",)))
+    grid = GRIDS["learning"](prepared, Wish(("mHRD", "tHRD_published"), ("SimCLR",)))
     assert grid.rows == tuple(f"{tenth}0 %" for tenth in range(1, 11))
     assert len(grid.all_cells) == 2 * 10 * 5
     shares = [one.share for one in grid.all_cells if one.kind == "head" and one.fold == 0]

@@ -38,6 +38,32 @@ def test_slides_are_found_by_name_however_deep(tmp_path: Path):
     assert matched.missing == ("S1", "v1")
 
 
+def test_slides_behind_links_are_found_and_links_in_circles_end(tmp_path: Path):
+    disk, folder = tmp_path / "disk", tmp_path / "folder"
+    (disk / "deep").mkdir(parents=True)
+    (disk / "deep" / "s1.svs").touch()
+    (disk / "s2.svs").touch()
+    folder.mkdir()
+    (folder / "again").symlink_to(disk)
+    (folder / "slides").symlink_to(disk)
+    (disk / "deep" / "circle").symlink_to(folder)
+    (disk / "deep" / "nowhere").symlink_to(tmp_path / "gone")
+    (folder / "s3.svs").symlink_to(disk / "s2.svs")
+    matched = match_slides(cohort_of("s1", "s2", "s3"), folder)
+    places = {"s1": "again/deep/s1.svs", "s2": "again/s2.svs", "s3": "s3.svs"}
+    assert matched.found == {slide: folder / place for slide, place in places.items()}
+
+
+def test_what_is_not_behind_a_link_goes_first(tmp_path: Path):
+    """A folder has one place, and its own name tells more than a link's."""
+    (tmp_path / "b" / "dicom").mkdir(parents=True)
+    (tmp_path / "b" / "dicom" / "s1.svs").touch()
+    (tmp_path / "a").symlink_to(tmp_path / "b" / "dicom")
+    matched = match_slides(cohort_of("s1", "dicom"), tmp_path)
+    assert matched.found["s1"] == tmp_path / "b" / "dicom" / "s1.svs"
+    assert matched.found["dicom"] == tmp_path / "b" / "dicom"
+
+
 def test_a_slide_with_two_files_is_refused(tmp_path: Path):
     (tmp_path / "s1.svs").touch()
     (tmp_path / "s1.tif").touch()

@@ -118,6 +118,19 @@ def test_tcga_crck_reads_every_layout_that_the_archives_unpack_to(
         assert len(fold.val) == 2
 
 
+def test_tcga_crck_follows_links_to_folders(tmp_path: Path):
+    """Where the archives lie on another disk; a link back to the whole is gone around."""
+    tiles(tmp_path / "disk", "TRAIN/MSS", "AA-0000")
+    tiles(tmp_path / "disk", "mutated", "AB-0000")
+    (tmp_path / "crck").mkdir()
+    (tmp_path / "crck" / "TRAIN").symlink_to(tmp_path / "disk" / "TRAIN")
+    (tmp_path / "disk" / "TRAIN" / "MSIMUT").symlink_to(tmp_path / "disk" / "mutated")
+    (tmp_path / "disk" / "mutated" / "whole").symlink_to(tmp_path / "crck")
+    cohort = tcga_crck(tmp_path / "crck")
+    assert labels_of(cohort, "MSI") == {"TCGA-AA-0000": "MSS", "TCGA-AB-0000": "MSIMUT"}
+    assert list(cohort.notes.values()) == [2, 4]
+
+
 def test_tcga_crck_refuses_a_patient_in_two_parts(tmp_path: Path):
     tiles(tmp_path, "TRAIN/MSS", "AA-0000")
     tiles(tmp_path, "TEST/MSS", "AA-0000")
@@ -204,14 +217,19 @@ def generic(tmp_path: Path, *rows: str, **columns: object) -> Cohort:
     return read_cohort(path, Columns.model_validate({"labels": {"stage": ()}} | columns))
 
 
-OWN = ("p1,a.svs,x,I,50", "p1,b.svs,x,I,50", "p2,c.svs,y,II,", "p3,,y,III,70", "p4,d.svs,y,?,60")
+OWN = (
+    "p1,a.svs,x,I,50",
+    "p1,b.svs,x,I,50",
+    "p2,c.svs,y,II,",
+    "p3,f.svs,y,III,70",
+    "p4,d.svs,y,?,60",
+)
 
 
 def test_a_table_of_one_s_own(tmp_path: Path):
     cohort = generic(tmp_path, *OWN, site="site", scores=("age",), strata=("age",), missing=["?"])
     assert cohort.classes == {"stage": ("I", "II", "III")}
     assert cohort.by_name["p1"].slides == ("a.svs", "b.svs")
-    assert cohort.by_name["p3"].slides == ()
     assert [one.site for one in cohort.patients] == ["x", "y", "y", "y"]
     assert labels_of(cohort, "stage") == {"p1": "I", "p2": "II", "p3": "III"}
     assert [one.scores for one in cohort.patients] == [
@@ -221,6 +239,20 @@ def test_a_table_of_one_s_own(tmp_path: Path):
         {"age": 60.0},
     ]
     assert cohort.by_name["p4"].strata == {"age": "60"}
+    assert cohort.notes == {}
+
+
+def test_patients_without_a_slide_are_left_out_of_a_table_of_slides(tmp_path: Path):
+    """And so is a class that only they have; without a column of slides nobody can say."""
+    rows = (*OWN, "p5,,x,IV,20", "p6,NA ,x,I,20", "p6,e.svs,x,I,20")
+    cohort = generic(tmp_path, *rows, missing=["?"])
+    assert list(cohort.by_name) == ["p1", "p2", "p3", "p4", "p6"]
+    assert cohort.classes == {"stage": ("I", "II", "III")}
+    assert cohort.notes == {"patients left out: no slide": 1}
+    unknown = generic(tmp_path, *rows, slide=None, missing=["?"])
+    assert len(unknown.patients) == 6
+    assert unknown.classes == {"stage": ("I", "II", "III", "IV")}
+    assert unknown.notes == {}
 
 
 def test_the_order_of_the_classes_is_the_caller_s(tmp_path: Path):

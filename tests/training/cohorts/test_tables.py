@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from deepsmile_training.cohorts.problems import CohortInvalid
@@ -30,6 +31,32 @@ def test_a_workbook_keeps_text_and_numbers_as_they_are(tmp_path: Path):
         tmp_path / "t.xlsx", [{"patient": "007", "n": 1}, {"patient": "8", "n": 0}]
     )
     assert rows_of(read_table(path)) == [{"patient": "007", "n": "1"}, {"patient": "8", "n": "0"}]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
+def test_spaces_around_a_cell_that_says_nothing_make_no_class_of_it(tmp_path: Path, name: str):
+    words = ["NA", " NA ", "N/A ", " nan", "None ", " ", "", "NAS", "no"]
+    path, rows = tmp_path / name, [{"patient": str(k), "x": word} for k, word in enumerate(words)]
+    if name.endswith(".csv"):
+        write_lines(path, "patient,x", *(",".join(row.values()) for row in rows))
+    else:
+        write_workbook(path, rows)
+    found = [row["x"] for row in rows_of(read_table(path)) if "x" in row]
+    assert found == ["NAS", "no"]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
+@pytest.mark.parametrize("header", [("status", "status"), ("status", " status ")])
+def test_a_column_that_stands_there_twice_is_refused(
+    tmp_path: Path, name: str, header: tuple[str, str]
+):
+    path, rows = tmp_path / name, [["a", "b"], ["a", "b"]]
+    if name.endswith(".csv"):
+        write_lines(path, ",".join(header), *map(",".join, rows))
+    else:
+        pd.DataFrame(rows, columns=list(header)).to_excel(path, index=False)
+    with pytest.raises(CohortInvalid, match=f"{name}: columns that stand there twice: status"):
+        read_table(path)
 
 
 def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path):

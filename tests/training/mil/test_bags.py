@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from deepsmile.bag import FeatureBag
 from deepsmile.errors import BagCorrupt, BundleMismatch, DeepSmileError, RequestInvalid
-from deepsmile_training.mil.bags import Slide, pack, pad_bags, slides_of, subsample
+from deepsmile_training.mil.bags import Slide, pack, pad_bags, subsample
 
 RNG = np.random.default_rng(0)
 SIZES = (3, 1, 7, 4)
@@ -96,19 +95,3 @@ def test_bad_slides_are_refused_by_name(case: str) -> None:
     error, slides, named = BAD[case]
     with pytest.raises(error, match=named):
         pack(slides)
-
-
-def feature_bag(digest: str) -> FeatureBag:
-    features, cells = np.ones((4, 2), np.float32), np.zeros((4, 2), np.int32)
-    return FeatureBag(features, cells, (0.0, 0.0), (1.0, 1.0), "5" * 64, digest)
-
-
-def test_a_bag_of_another_encoder_is_refused() -> None:
-    """By the digest of the contract that made it."""
-    with pytest.raises(BundleMismatch, match="contract aaaaaaaaaaaa, not bbbbbbbbbbbb"):
-        slides_of([feature_bag("b" * 64), feature_bag("a" * 64)], ["p", "q"], "b" * 64)
-
-
-def test_feature_bags_are_named_by_their_slide() -> None:
-    (slide,) = slides_of([feature_bag("b" * 64)], ["p"], "b" * 64)
-    assert (slide.name, slide.patient, slide.features.shape) == ("5" * 64, "p", (4, 2))

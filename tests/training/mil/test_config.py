@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from deepsmile.errors import RequestInvalid
+from deepsmile_training.demo import fit as demo
 from deepsmile_training.mil.config import MilConfig, load_mil_config
-from deepsmile_training.mil.recipe import PAPER, PRESETS, VarMILSpec
+from deepsmile_training.mil.recipe import PAPER, PRESETS, Recipe, VarMILSpec
 
 
 def test_the_defaults_are_the_paper_s() -> None:
@@ -16,7 +17,19 @@ def test_the_defaults_are_the_paper_s() -> None:
     assert (PAPER.evaluate_every, PAPER.tiles) == (5, 500)
     assert PAPER.balanced
     assert PAPER.he
-    assert MilConfig() == MilConfig(head=VarMILSpec(nu=128, spread="variance"), recipe=PAPER)
+    ours = PAPER.model_copy(update={"standardise": True})
+    assert MilConfig() == MilConfig(head=VarMILSpec(nu=128, spread="variance"), recipe=ours)
+
+
+def test_only_our_own_recipes_standardise() -> None:
+    """RESOLUTIONS row 23: eqs 5 to 10 take features as they are."""
+    assert {name: recipe.standardise for name, recipe in PRESETS.items()} == {
+        "paper-tcga-bc": False,
+        "paper-tcga-crck": False,
+        "hissl": False,
+    }
+    assert MilConfig().recipe.standardise
+    assert demo.Recipe().of_heads().standardise
 
 
 def test_the_code_s_recipe_is_a_preset() -> None:
@@ -39,7 +52,7 @@ def load(tmp_path: Path, text: str) -> MilConfig:
 def test_a_file_says_what_differs(tmp_path: Path) -> None:
     config = load(tmp_path, "head: {kind: gated, nu: 64}\nrecipe: {epochs: 8}\nby_patient: true\n")
     assert config.head.kind == "gated"
-    assert config.recipe == PAPER.model_copy(update={"epochs": 8})
+    assert config.recipe == Recipe(epochs=8)
     assert config.by_patient
     assert load(tmp_path, "recipe: hissl\n").recipe == PRESETS["hissl"]
     assert load(tmp_path, "") == MilConfig()

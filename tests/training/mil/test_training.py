@@ -1,5 +1,7 @@
 """Training: the best validation patients decide, and a seed repeats every bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,24 @@ def test_training_is_plain_adam_on_padded_batches(training: Labelled) -> None:
         torch.testing.assert_close(
             found.get_parameter(name), parameter, atol=1e-5, rtol=1e-4, msg=name
         )
+
+
+def test_features_are_standardised_where_the_recipe_says_so(training: Labelled) -> None:
+    """RESOLUTIONS row 23: as they are, a head sees what eqs 5 to 10 are given, and nothing else.
+
+    Standardised features with the recipe of the paper are what our own recipe makes of others.
+    """
+    paper, ours = QUICK.model_copy(update={"standardise": False}), QUICK
+    plain = fit(VarMILSpec(nu=8), training, recipe=paper).head
+    assert torch.equal(plain.mean, torch.zeros(WIDTH))
+    assert torch.equal(plain.deviation, torch.ones(WIDTH))
+    found = fit(VarMILSpec(nu=8), training, recipe=ours).head
+    assert not torch.equal(found.mean, torch.zeros(WIDTH))
+    scaled = replace(training.bags, features=found.standardise(training.bags.features))
+    expected = fit(VarMILSpec(nu=8), Labelled(scaled, training.y), recipe=paper).head
+    p = predict(found, training.bags)
+    np.testing.assert_array_equal(p, predict(expected, scaled))
+    assert np.abs(p - predict(plain, training.bags)).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["varmil", "embedded"])

@@ -1,34 +1,45 @@
 """Command that extracts a cohort's features."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepsmile.errors import RequestInvalid
 from deepsmile.settings import Settings
 from deepsmile_training.cli.progress import stages
+
+if TYPE_CHECKING:
+    from deepsmile_training.prepared.features import Extractor, FeatureSet
 
 
 def features(
     prepared: Annotated[Path, typer.Argument(help="Folder with cohort.json and split.json.")],
-    slides: Annotated[Path, typer.Argument(help="Folder of the slides, at any depth.")],
     encoder: Annotated[
         str, typer.Option(help="An encoder of the model repository, or a bundle whose it is.")
     ],
+    slides: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of the slides, at any depth; without, of a tile store."),
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Tile store to encode; by default PREPARED/tiles.")
+    ] = None,
     extractor: Annotated[str, typer.Option(help="What the tables call it, such as SimCLR.")] = "",
     workers: Annotated[int, typer.Option(min=1, help="Slides to read at once.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Cores for the encoder.")] = 2,
 ) -> None:
-    """Extract the features of a cohort's slides, exactly as serving would."""
+    """Extract the features of a cohort's slides, exactly as serving would, or of a tile store's."""
     from deepsmile.backends.onnx import OnnxEncoder
-    from deepsmile_training.cohorts.cohort import load_cohort
-    from deepsmile_training.cohorts.slides import match_slides
     from deepsmile_training.encoders.encoder_file import find_encoder
-    from deepsmile_training.prepared.features import Extractor, extract_features
+    from deepsmile_training.prepared.features import Extractor
 
+    if slides and store:
+        raise RequestInvalid(
+            "slides and a tile store are given", hint="Leave out one: the features are of either."
+        )
     settings = Settings()
     path, contract = find_encoder(settings.model_repository, encoder)
-    matched = match_slides(load_cohort(prepared / "cohort.json"), slides)
     using = Extractor(
         name=extractor or encoder,
         contract=contract,
@@ -36,9 +47,37 @@ def features(
         make_reader=lambda: settings.reader,
         workers=workers,
     )
-    with stages() as stage:
-        advance = stage("features", len(matched.found))
-        made = extract_features(matched.found, matched.missing, using, prepared, advance)
+    if slides:
+        made = _of_slides(prepared, slides, using)
+    else:
+        made = _of_store(prepared, store or prepared / "tiles", using)
     for name, why in sorted(made.dropped.items()):
         typer.echo(f"{name}: {why}", err=True)
     typer.echo(f"{using.name}: {len(made.slides)} slides, {len(made.dropped)} left out")
+
+
+def _of_slides(prepared: Path, folder: Path, using: "Extractor") -> "FeatureSet":
+    from deepsmile_training.cohorts.cohort import load_cohort
+    from deepsmile_training.cohorts.slides import match_slides
+    from deepsmile_training.prepared.features import extract_features
+
+    matched = match_slides(load_cohort(prepared / "cohort.json"), folder)
+    with stages() as stage:
+        advance = stage("features", len(matched.found))
+        return extract_features(matched.found, matched.missing, using, prepared, advance)
+
+
+def _of_store(prepared: Path, folder: Path, using: "Extractor") -> "FeatureSet":
+    from deepsmile_training.cohorts.cohort import load_cohort
+    from deepsmile_training.prepared.features import encode_store, stored_slides
+    from deepsmile_training.tilesets.store import open_store
+
+    if not folder.exists():
+        raise RequestInvalid(
+            f"no slides are given, and {folder} is no tile store",
+            hint="Name the folder of the slides, or give --store FOLDER.",
+        )
+    cohort, store = load_cohort(prepared / "cohort.json"), open_store(folder)
+    with stages() as stage:
+        advance = stage("features", len(stored_slides(cohort, store)))
+        return encode_store(cohort, store, using, prepared, advance)

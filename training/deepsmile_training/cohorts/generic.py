@@ -1,4 +1,4 @@
-"""Generic cohorts: a table of your own, one row per slide (or per patient without slides)."""
+"""Generic cohorts: a table of your own, one row per slide (or per patient, slides unknown)."""
 
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from deepsmile_training.cohorts.problems import CohortInvalid, some
 from deepsmile_training.cohorts.rules import ThresholdRule
 from deepsmile_training.cohorts.sealed import Record
 from deepsmile_training.cohorts.tables import number, read_table, rows_of
+
+NO_SLIDE = "patients left out: no slide"
 
 
 class Columns(Record):
@@ -35,7 +37,7 @@ class Columns(Record):
 
 
 def read_cohort(path: Path, columns: Columns, *, name: str | None = None) -> Cohort:
-    """A cohort from a CSV, TSV or XLSX file.
+    """A cohort from a CSV, TSV or XLSX file; with a column of slides, of those who have one.
 
     Raises CohortInvalid where the rows of a patient disagree, a row has no patient, or a label
     has a value that is none of its classes.
@@ -51,13 +53,18 @@ def read_cohort(path: Path, columns: Columns, *, name: str | None = None) -> Coh
     of: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         of.setdefault(row[columns.patient], []).append(row)
+    everyone = [_patient(who, its, columns) for who, its in of.items()]
+    patients = [one for one in everyone if one.slides or not columns.slide]
+    left_out = len(everyone) - len(patients)
     values = {
-        label: sorted({row[label] for row in rows if label in row}) for label in columns.labels
+        label: sorted({one.labels[label] for one in patients if label in one.labels})
+        for label in columns.labels
     }
     return make_cohort(
         name or path.stem,
-        [_patient(who, its, columns) for who, its in of.items()],
+        patients,
         sources={path.name: digest_of_file(path)},
+        notes={NO_SLIDE: left_out} if left_out else {},
         classes={
             label: classes or tuple(values[label]) for label, classes in columns.labels.items()
         },

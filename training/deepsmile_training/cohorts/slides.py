@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deepsmile_training.cohorts.cohort import Cohort
 from deepsmile_training.cohorts.problems import CohortInvalid, some
-from deepsmile_training.slide_files import SLIDE_SUFFIXES
+from deepsmile_training.slide_files import SLIDE_SUFFIXES, everything_in
 
 _UUID = re.compile(r"\.[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")
 """What the GDC appends to a slide's barcode."""
@@ -30,7 +30,7 @@ def match_slides(cohort: Cohort, folder: Path) -> MatchedSlides:
     """
     wanted = cohort.patient_of_slide.keys()
     candidates: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
+    for path in everything_in(folder):
         name = next((each for each in _spellings(path) if each in wanted), None)
         if name is not None:
             candidates[name].append(path)

@@ -1,6 +1,7 @@
 """Tables: CSV, TSV and XLSX files as text, cell by cell, so that "01" stays "01"."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,24 +9,33 @@ from zipfile import BadZipFile
 
 import pandas as pd
 
-from deepsmile_training.cohorts.problems import CohortInvalid
+from deepsmile_training.cohorts.problems import CohortInvalid, some
 
 EXCEL = (".xlsx", ".xlsm")
 SEPARATORS = ("\t", ";", ",")
+MISSING = frozenset(
+    ["", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "None", "n/a", "null"]
+    + [f"{sign}{word}" for sign in ("", "-") for word in ("NaN", "nan", "1.#IND", "1.#QNAN")]
+)
+"""Cells that say nothing, as pandas has them, but whatever spaces are around them."""
 
 
 def read_table(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
-    """All cells as stripped text, empty ones as missing; raises where a column is missing.
+    """All cells as stripped text, those that say nothing as missing.
 
     The first sheet of a workbook; otherwise tabs, semicolons or commas, whichever the header has
     most of. "NA", "NaN", "null" and "None" are missing, as pandas has it.
+
+    Raises CohortInvalid where a column is missing, or stands there twice.
     """
+    read = _read_workbook if path.suffix.lower() in EXCEL else _read_text
     try:
-        table = _read_workbook(path) if path.suffix.lower() in EXCEL else _read_text(path)
+        header, table = read(path, header=None, nrows=1), read(path)
     except FileNotFoundError as error:
         raise CohortInvalid(f"{path}: no such file") from error
     except (OSError, ValueError, BadZipFile, KeyError) as error:
         raise CohortInvalid(f"{path.name}: not a table that can be read: {error}") from error
+    _check_header(header, path.name)
     table.columns = table.columns.astype(str).str.strip()
     missing = [column for column in columns if column not in table.columns]
     if missing:
@@ -34,7 +44,7 @@ def read_table(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
         )
     for column in table.columns:
         cells = table[column].str.strip()
-        table[column] = cells.mask(cells == "")
+        table[column] = cells.mask(cells.isin(MISSING))
     return table
 
 
@@ -82,15 +92,24 @@ def number(text: str, where: str) -> float:
     return value
 
 
-def _read_workbook(path: Path) -> pd.DataFrame:
+def _check_header(header: pd.DataFrame, table: str) -> None:
+    """Of two columns of one name pandas would rename the second, and nobody would read it."""
+    names = Counter(str(name).strip() for name in header.to_numpy().ravel())
+    twice = [name for name, count in names.items() if name and count > 1]
+    if twice:
+        raise CohortInvalid(f"{table}: columns that stand there twice: {some(twice)}")
+
+
+def _read_workbook(path: Path, **options: Any) -> pd.DataFrame:  # noqa: ANN401
     with warnings.catch_warnings():
         # Formatting that openpyxl does not know; the cells are all there.
         warnings.filterwarnings("ignore", "Unknown extension", UserWarning)
-        return pd.read_excel(path, dtype=str)
+        cells: pd.DataFrame = pd.read_excel(path, dtype=str, keep_default_na=False, **options)
+        return cells
 
 
-def _read_text(path: Path) -> pd.DataFrame:
+def _read_text(path: Path, **options: Any) -> pd.DataFrame:  # noqa: ANN401
     with path.open(encoding="utf-8-sig") as file:
         header = file.readline()
     separator = max(SEPARATORS, key=header.count)
-    return read_cells(path, separator)
+    return read_cells(path, separator, keep_default_na=False, **options)

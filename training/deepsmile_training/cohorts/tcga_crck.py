@@ -4,7 +4,6 @@ Published as 155,176 tiles of 360 patients (paper section 3.1.1): 39 MSI and 221
 on, 26 and 74 to test on. The notes tell how much of it a folder has.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from deepsmile_training.cohorts.cohort import Cohort, make_cohort
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.tcga import TumourSlides, tcga_patient
 from deepsmile_training.cohorts.tcga_barcode import parse_barcode
+from deepsmile_training.slide_files import walk
 
 CLASSES = ("MSS", "MSIMUT")
 """Names of the folders; the second is class 1."""
@@ -64,11 +64,11 @@ def tcga_crck(folder: Path) -> Cohort:
 
 def _look(folder: Path) -> Iterator[_Seen]:
     """What each tile says; 155,176 of them, so no Path is made per tile."""
-    for place, _, names in os.walk(folder):
-        label = Path(place).name.upper()
+    for place, _, names in walk(folder):
+        label = place.name.upper()
         if label not in CLASSES:
             continue
-        part = _part_of(folder, Path(place))
+        part = _part_of(folder, place)
         for name in names:
             if name.lower().endswith(IMAGES):
                 code = parse_barcode(name)

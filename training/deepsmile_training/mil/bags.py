@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsmile.bag import FeatureBag, Features, check_contract
+from deepsmile.bag import Features
 from deepsmile.errors import BagCorrupt, BundleMismatch, RequestInvalid
 
 
@@ -77,22 +77,6 @@ def pack(
     groups = _of_patients(slides) if by_patient else [[slide] for slide in slides]
     parts = [_subsampled(group, tiles, seed) for group in groups]
     return _packed(parts, [group[0].patient for group in groups])
-
-
-def slides_of(
-    bags: Sequence[FeatureBag], patients: Sequence[str], features_digest: str
-) -> list[Slide]:
-    """Feature bags as slides, named by the digest of the slide's file.
-
-    Raises:
-        BundleMismatch: a bag was made under another contract, by another encoder for one.
-    """
-    for bag in bags:
-        check_contract(bag, features_digest)
-    return [
-        Slide(bag.slide_sha256, patient, bag.features)
-        for bag, patient in zip(bags, patients, strict=True)
-    ]
 
 
 def subsample(size: int, tiles: int, *, seed: int, name: str) -> NDArray[np.int64]:

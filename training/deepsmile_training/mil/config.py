@@ -6,18 +6,18 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from deepsmile.frozen import Frozen
-from deepsmile_training.mil.recipe import PAPER, PRESETS, HeadSpec, Recipe, VarMILSpec
+from deepsmile_training.mil.recipe import PRESETS, HeadSpec, Recipe, VarMILSpec
 from deepsmile_training.yaml_file import parse, read_yaml
 
 
 class MilConfig(Frozen):
-    """One training of a head. `recipe` is a preset's name, or what differs from `paper-tcga-bc`.
+    """One training of a head. `recipe` is a preset's name, or what differs from `Recipe()`.
 
     A YAML file has, for example, `head: {kind: deepmil}` and `recipe: {epochs: 8}`.
     """
 
     head: HeadSpec = VarMILSpec()
-    recipe: Recipe = PAPER
+    recipe: Recipe = Recipe()
     by_patient: bool = False
     """A patient's slides as one bag, instead of the mean of their scores (RESOLUTIONS row 18)."""
     seed: Annotated[int, Field(ge=0)] = 0

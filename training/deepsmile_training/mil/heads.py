@@ -29,9 +29,9 @@ Spread = Literal["variance", "std"]
 class Head(nn.Module):
     """What all heads share: standardised features, and an optional MLP on each tile.
 
-    Features are standardised with the mean and deviation of the training tiles, which become
-    constants of the exported graph. The paper does not say this; without it 16 epochs are too
-    few for features of an encoder of other scales.
+    Features stay as they are until `standardise_for` is given the training tiles, whose mean and
+    deviation become constants of the exported graph. Eqs 5 to 10 have no such step (RESOLUTIONS
+    row 23); without it 16 epochs are too few for features of an encoder of other scales.
     """
 
     mean: Tensor

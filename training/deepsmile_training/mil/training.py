@@ -75,7 +75,8 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = spec.build(training.bags.features.shape[1], classes, he=recipe.he)
-        head.standardise_for(training.bags.features)
+        if recipe.standardise:
+            head.standardise_for(training.bags.features)
         run = _Run(head, training, recipe, classes)
         if validation is None:
             for _ in run.steps():

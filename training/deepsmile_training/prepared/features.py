@@ -1,4 +1,4 @@
-"""Features: a cohort's slides through serving's own pipeline, by one encoder.
+"""Features: a cohort's slides through serving's own pipeline, or a store's tiles, by one encoder.
 
 PREPARED/features/NAME/ gets one bag per slide and `features.json`, which says by which contract,
 with the digest of each bag, and which slides have none and why. A bag that is there already is
@@ -18,9 +18,12 @@ from deepsmile.contract import FeatureContract
 from deepsmile.digest import digest_of_file
 from deepsmile.errors import Abstention, RequestInvalid, SlideError
 from deepsmile.reading import Reader
+from deepsmile_training.cohorts.cohort import Cohort
 from deepsmile_training.cohorts.problems import CohortInvalid, some
 from deepsmile_training.cohorts.sealed import Sealed, read_sealed
 from deepsmile_training.extraction import kept_bag
+from deepsmile_training.prepared.stored import BagContract, contract_for, stored_bag
+from deepsmile_training.tilesets.store import TileStore
 
 FILE = "features.json"
 AGAIN = (
@@ -34,7 +37,7 @@ class FeatureSet(Sealed):
 
     folder: str
     """Its name, and the extractor's."""
-    features: FeatureContract
+    features: BagContract
     slides: dict[str, str]
     """That have a bag, sorted, to the SHA-256 of its file."""
     dropped: dict[str, str]
@@ -91,8 +94,51 @@ def extract_features(
     return list_bags(folder, extractor.contract, made, dropped)
 
 
+def stored_slides(cohort: Cohort, store: TileStore) -> dict[str, int]:
+    """Which slides of a cohort a store has, and where. Raises CohortInvalid if it has none."""
+    wanted = cohort.patient_of_slide
+    found = {slide.name: at for at, slide in enumerate(store.slides) if slide.name in wanted}
+    if not found:
+        raise CohortInvalid(
+            f"{store.folder} has tiles of none of the {len(wanted)} slides of {cohort.name}:"
+            f" {some(sorted(wanted))}"
+        )
+    return found
+
+
+def encode_store(
+    cohort: Cohort, store: TileStore, extractor: Extractor, root: Path, advance: Callable[[], None]
+) -> FeatureSet:
+    """Make the bags of a cohort's slides of a store; slides that it has no tiles of are listed.
+
+    Raises:
+        RequestInvalid: the store has no slide of the cohort, or tiles of another size.
+        TilesCorrupt: it is damaged.
+    """
+    contract = contract_for(store, extractor.contract)
+    folder = root / "features" / extractor.name
+    folder.mkdir(parents=True, exist_ok=True)
+    found = stored_slides(cohort, store)
+    with closing(extractor.make_reader()) as reader:
+        batch = reader.batch  # of which the store's tiles come as a slide's would
+    for name, index in found.items():
+        stored_bag(
+            store,
+            index,
+            saved=folder / f"{name}.npz",
+            contract=contract,
+            encoder=extractor.encoder,
+            batch=batch,
+        )
+        advance()
+    why = {one.slide: f"{one.code}: {one.detail}" for one in store.file.dropped if not one.tile}
+    missing = sorted(cohort.patient_of_slide.keys() - found.keys())
+    dropped = {name: why.get(name, "slide_missing: not in the tile store") for name in missing}
+    return list_bags(folder, contract, found, dropped)
+
+
 def list_bags(
-    folder: Path, contract: FeatureContract, slides: Iterable[str], dropped: Mapping[str, str]
+    folder: Path, contract: BagContract, slides: Iterable[str], dropped: Mapping[str, str]
 ) -> FeatureSet:
     """Write which bags there are, as they are now."""
     digests = {name: digest_of_file(folder / f"{name}.npz") for name in sorted(slides)}

@@ -2,8 +2,10 @@
 
     PREPARED/cohort.json  split.json
              features/EXTRACTOR/   bags, by `deepsmile-train features`
-             tiles/                a tile store, by `deepsmile-train tiles`
+             tiles/                a tile store, by `deepsmile-train tiles`; features may be of it
              encoders/NAME.pt      encoders that the tile-supervised baseline starts from
+             members/              trained members of bundles, by `deepsmile-train bundle`
+             tests.seal.json       who has looked at a fixed test set
 
 An extractor that was pre-trained for each fold (RESOLUTIONS row 17) has a folder for each,
 EXTRACTOR@0 and so on; no fold is then encoded by what has seen its test patients.
