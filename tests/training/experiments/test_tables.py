@@ -66,9 +66,9 @@ def renamed(prepared: Prepared, root: Path, name: str) -> Prepared:
 @pytest.mark.parametrize(
     ("recipe", "of_head", "of_tile"),
     [
-        ("paper-tcga-bc", (500, 5, 16, 5e-4), (5e-5, 512, 4, "share")),
-        ("paper-tcga-crck", (None, 10, 16, 5e-4), (1e-6, 256, 50, "share")),
-        ("hissl", (None, 0.1, 1, 1e-3), (5e-5, 512, 4, "mean")),
+        ("paper-tcga-bc", (500, 5, 16, 5e-4), (500, 5e-5, 512, 4, "share")),
+        ("paper-tcga-crck", (None, 10, 16, 5e-4), (None, 1e-6, 256, 50, "share")),
+        ("hissl", (None, 0.1, 1, 1e-3), (None, 5e-5, 512, 4, "mean")),
     ],
 )
 def test_one_name_chooses_both_recipes(
@@ -79,7 +79,7 @@ def test_one_name_chooses_both_recipes(
     found = {one.config.recipe for one in of_heads(grid)}
     assert {(r.tiles, r.evaluate_every, r.batch, r.learning_rate) for r in found} == {of_head}
     kept = {one.config for one in of_tiles(grid)}
-    assert {(r.learning_rate, r.batch, r.epochs, r.vote) for r in kept} == {of_tile}
+    assert {(r.tiles, r.learning_rate, r.batch, r.epochs, r.vote) for r in kept} == {of_tile}
     assert f"recipe {recipe}" in grid.title
 
 
@@ -93,7 +93,7 @@ def test_the_searches_change_the_recipe_by_their_captions_alone(prepared: Prepar
         for one in of_heads(grid_of("B.6", prepared, replace(ONE, recipe="paper-tcga-crck")))
         if (one.config.recipe.learning_rate, one.config.recipe.weight_decay) == (5e-4, 1e-4)
     }
-    assert recipe == Recipe(tiles=None, evaluate_every=10, epochs=8)
+    assert recipe == Recipe(tiles=None, evaluate_every=10, epochs=8, standardise=False)
 
 
 def test_an_unknown_recipe_is_refused(prepared: Prepared) -> None:
@@ -138,6 +138,13 @@ def test_all_heads_are_compared_and_the_first_two_are_table_2_s(prepared: Prepar
         grid_of("heads", prepared, BOTH)
 
 
+def test_another_seed_is_told_and_trains_anew(prepared: Prepared) -> None:
+    first, other = (grid_of("2", prepared, replace(BOTH, seed=seed)) for seed in (0, 7))
+    assert first.title.endswith("(recipe paper-tcga-bc)")
+    assert other.title.endswith("(recipe paper-tcga-bc, seed 7)")
+    assert not set(first.all_cells) & set(other.all_cells)
+
+
 def test_vote_and_bags_reach_the_rows_that_they_are_about(prepared: Prepared) -> None:
     """RESOLUTIONS rows 18 and 20."""
     grid = grid_of("2", prepared, replace(BOTH, vote="mean", one_bag=True))
@@ -150,11 +157,24 @@ def test_vote_and_bags_reach_the_rows_that_they_are_about(prepared: Prepared) ->
         grid_of("B.3", prepared, replace(ONE, one_bag=True))
 
 
+def test_heads_get_standardised_features_where_it_is_wished(prepared: Prepared) -> None:
+    """RESOLUTIONS row 23: the paper's recipes and the authors' take features as they are."""
+    for recipe in heads.PRESETS:
+        plain = grid_of("2", prepared, replace(BOTH, recipe=recipe))
+        assert {one.config.recipe.standardise for one in of_heads(plain)} == {False}
+        changed = grid_of("2", prepared, replace(BOTH, recipe=recipe, standardise=True))
+        assert {one.config.recipe.standardise for one in of_heads(changed)} == {True}
+        assert of_tiles(changed) == of_tiles(plain)
+        assert changed.title.endswith(f"(recipe {recipe}, standardised features)")
+    with pytest.raises(CohortInvalid, match=r"table B\.3 has no heads"):
+        grid_of("B.3", prepared, replace(ONE, standardise=True))
+
+
 def test_the_commands_take_vote_and_bags(prepared: Prepared, tmp_path: Path) -> None:
     options = ("--label", "hrd", "--extractor", "SimCLR", "--epochs", 1, "--tile-batch", 16)
-    both = ("--vote", "mean", "--one-bag", "--out", tmp_path)
+    both = ("--vote", "mean", "--one-bag", "--standardise", "--out", tmp_path)
     told = command("table", "2", prepared.root, *options, *both)
-    assert "vote mean, one bag per patient" in told
+    assert "vote mean, one bag per patient, standardised features" in told
     cells = sorted((tmp_path / "cells").iterdir())
     command("figure", "3", "--prepared", prepared.root, *options, *both)
     assert sorted((tmp_path / "cells").iterdir()) == cells, "the figure is of the same trainings"
@@ -225,7 +245,7 @@ def test_encoders_of_each_fold_make_rows(prepared: Prepared, tmp_path: Path) -> 
     made = with_encoders(prepared, tmp_path / "prepared", "SimCLR@0", "SimCLR@1")
     assert "SimCLR, tile-supervised" in grid_of("2", made, BOTH).rows
     assert "ImageNet, tile-supervised" not in grid_of("2", made, BOTH).rows
-    grid = grid_of("B.3", made, BOTH)
+    grid = grid_of("B.3", made, replace(BOTH, extractors=()))
     assert grid.rows == ("SimCLR",)
     starts = [start_path(made, one.extractor, one.fold).name for one in of_tiles(grid)]
     assert starts == ["SimCLR@0.pt", "SimCLR@1.pt"]
@@ -242,7 +262,7 @@ def test_a_fold_without_its_encoder_is_refused_before_anything_is_trained(
 ) -> None:
     made = with_encoders(prepared, tmp_path / "prepared", "SimCLR@0", "SimCLR")
     with pytest.raises(CohortInvalid, match="not for all: no SimCLR@1"):
-        grid_of(table, made, BOTH)
+        grid_of(table, made, ONE)
 
 
 def test_an_encoder_that_is_not_there_is_named(prepared: Prepared) -> None:

@@ -124,5 +124,6 @@ def test_the_presets_are_the_paper_s() -> None:
     assert (breast.learning_rate, breast.batch, breast.epochs) == (5e-5, 512, 4)
     assert (colon.learning_rate, colon.batch, colon.epochs) == (1e-6, 256, 50)
     assert breast.evaluate_every == colon.evaluate_every == 100
+    assert (breast.tiles, colon.tiles, PRESETS["hissl"].tiles) == (500, None, None), "section 3.1.2"
     assert breast.vote == colon.vote == "share"
     assert PRESETS["hissl"].vote == "mean", "RESOLUTIONS row 20"

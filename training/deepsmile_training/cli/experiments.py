@@ -21,7 +21,7 @@ Where = Annotated[Path, typer.Argument(help="Folder with cohort.json, split.json
 Out = Annotated[Path, typer.Option(help="Folder for the result; cells/ is kept in it.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="Repeatable; all of them.")]
 Extractors = Annotated[
-    list[str] | None, typer.Option("--extractor", help="Repeatable; all that have features.")
+    list[str] | None, typer.Option("--extractor", help="Repeatable; all that there are.")
 ]
 Recipe = Annotated[
     str | None,
@@ -39,6 +39,9 @@ VoteBy = Annotated[
 OneBag = Annotated[
     bool, typer.Option("--one-bag", help="Of all a patient's slides; by default one per slide.")
 ]
+Standardise = Annotated[
+    bool, typer.Option("--standardise", help="Features for the heads; the paper's are as they are.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Cells to train at once, one core each.")]
 Seed = Annotated[int, typer.Option(min=0)]
 
@@ -54,6 +57,7 @@ def table(
     tile_batch: Batch = None,
     vote: VoteBy = None,
     one_bag: OneBag = False,
+    standardise: Standardise = False,
     workers: Workers = 1,
     seed: Seed = 0,
 ) -> None:
@@ -61,6 +65,7 @@ def table(
     from deepsmile_training.experiments.tables import markdown, write_table
 
     changes = {"epochs": epochs, "tile_batch": tile_batch, "vote": vote, "one_bag": one_bag}
+    changes |= {"standardise": standardise}
     made, grid = _grid(name, prepared, label, extractor, recipe=recipe, seed=seed, **changes)
     results = _results(made, grid, out, workers)
     write_table(grid, results, out / f"table_{name}")
@@ -81,6 +86,7 @@ def figure(
     tile_batch: Batch = None,
     vote: VoteBy = None,
     one_bag: OneBag = False,
+    standardise: Standardise = False,
     workers: Workers = 1,
     seed: Seed = 0,
 ) -> None:
@@ -97,9 +103,10 @@ def figure(
             raise CohortInvalid(f"figure {name} is of a cohort; give --prepared FOLDER")
         of = name if name == "learning" else "2"
         changes = {"epochs": epochs, "tile_batch": tile_batch, "vote": vote, "one_bag": one_bag}
+        changes |= {"standardise": standardise}
         made, grid = _grid(of, prepared, label, extractor, recipe=recipe, seed=seed, **changes)
         if name in ("3", "4", "5"):
-            _check_one(name, grid)
+            _check_curves(name, made, grid)
         drawn = _drawn(name, made, grid, out, workers)
     else:
         raise CohortInvalid(f"no figure {name}; there are {', '.join((*OF_A_COHORT, *OF_RUNS))}")
@@ -141,11 +148,20 @@ def _drawn(name: str, made: "Prepared", grid: "Grid", out: Path, workers: int) -
     return figures.roc_curves(grid, results, column, curves)
 
 
-def _check_one(name: str, grid: "Grid") -> None:
+def _check_curves(name: str, made: "Prepared", grid: "Grid") -> None:
+    from deepsmile_training.cohorts.labels import resolve_labels
     from deepsmile_training.cohorts.problems import CohortInvalid
 
     if len(grid.columns) > 1:
         raise CohortInvalid(f"figure {name} shows one label; give --label {grid.columns[0]}")
+    (label,) = grid.columns
+    classes = resolve_labels(made.cohort, made.split.folds[0], label).classes
+    if len(classes) > 2:
+        raise CohortInvalid(
+            f"figure {name} has ROC curves, and label {label} has {len(classes)} classes:"
+            f" {', '.join(classes)}",
+            hint="Give a --label of two classes; figure 2 shows those of more, too.",
+        )
 
 
 def _grid(
@@ -164,7 +180,7 @@ def _grid(
     made = open_prepared(folder)
     wish = Wish(
         labels=tuple(labels or made.cohort.label_names),
-        extractors=tuple(extractors or made.extractors),
+        extractors=tuple(extractors or ()),
         recipe=recipe or recipe_for(made.cohort),
         **changes,
     )
@@ -173,9 +189,14 @@ def _grid(
 
 def _results(made: "Prepared", grid: "Grid", out: Path, workers: int) -> "Results":
     from deepsmile_training.experiments.cells import CELLS
-    from deepsmile_training.experiments.running import run_cells
+    from deepsmile_training.experiments.running import exit_when_told, run_cells
 
     cells = list(dict.fromkeys(grid.all_cells))
-    with stages() as stage:
-        advance = stage("cells", len(cells))
-        return run_cells(made, cells, out / CELLS, workers, advance)
+    try:
+        with exit_when_told(), stages() as stage:
+            advance = stage("cells", len(cells))
+            return run_cells(made, cells, out / CELLS, workers, advance)
+    except SystemExit:
+        kept = f"{out / CELLS} keeps the cells that are done"
+        typer.echo(f"Stopped; {kept}, and the same command goes on.", err=True)
+        raise

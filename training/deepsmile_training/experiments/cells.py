@@ -17,20 +17,20 @@ from deepsmile.digest import digest_of, digest_of_file
 from deepsmile.frozen import Frozen
 from deepsmile_training.cohorts.cohort import Cohort
 from deepsmile_training.cohorts.labels import FoldLabels, resolve_labels
-from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.sealed import Sealed, read_sealed
-from deepsmile_training.cohorts.splits import Part
+from deepsmile_training.cohorts.splits import PARTS
 from deepsmile_training.encoders.checkpoint import load_checkpoint
+from deepsmile_training.evidence.noting import note_tests
 from deepsmile_training.evidence.reading import CLASS
 from deepsmile_training.evidence.subgroups import subgroups_of
 from deepsmile_training.experiments.starts import start_path
+from deepsmile_training.experiments.tiles import tile_store, tiles_of
 from deepsmile_training.mil.config import MilConfig
 from deepsmile_training.mil.training import fit, of_patients, patient_auc, predict
 from deepsmile_training.prepared.prepared import Packing, Prepared
 from deepsmile_training.supervised.recipe import SupervisedRecipe
-from deepsmile_training.supervised.training import Tiles, fit_tiles, predict_tiles
+from deepsmile_training.supervised.training import fit_tiles, predict_tiles
 from deepsmile_training.supervised.voting import vote
-from deepsmile_training.tilesets.store import TileStore, open_store
 
 RESULT = "result.json"
 CELLS = "cells"
@@ -113,10 +113,17 @@ def made_from(prepared: Prepared, cell: Cell) -> str:
     if isinstance(cell, HeadCell):
         data = prepared.feature_set(cell.extractor, cell.fold).digest
     else:
-        store = open_store(prepared.root / "tiles")
         start = start_path(prepared, cell.extractor, cell.fold)
-        data = digest_of([store.digest, digest_of_file(start)])
+        data = digest_of([tile_store(prepared).digest, digest_of_file(start)])
     return digest_of([prepared.cohort.digest, prepared.split.digest, data])
+
+
+def labels_of(prepared: Prepared, cell: Cell) -> FoldLabels:
+    """Who is trained on and tested. Raises CohortInvalid where a part lacks a class."""
+    labels = resolve_labels(prepared.cohort, prepared.split.folds[cell.fold], cell.label)
+    if isinstance(cell, HeadCell) and cell.share:
+        return labels.trained_on(cell.share)
+    return labels
 
 
 def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
@@ -132,7 +139,7 @@ def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
     if (folder / RESULT).exists():
         return read_sealed(folder / RESULT, Result)
     folder.mkdir(parents=True, exist_ok=True)
-    labels = resolve_labels(prepared.cohort, prepared.split.folds[cell.fold], cell.label)
+    labels = labels_of(prepared, cell)
     if isinstance(cell, HeadCell):
         trained = _run_head(prepared, cell, labels)
     else:
@@ -141,6 +148,8 @@ def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
     for part, scored in (("validation", validation), ("test", test)):
         table = _predictions(scored, labels, prepared.cohort, part)
         table.to_csv(folder / f"{part}.csv", index=False)
+    if prepared.split.kind == "fixed-test":
+        note_tests(folder / "test.csv", prepared.root, labels.label, labels.classes)
     parts = {"train": trained.patients, "val": validation.patients, "test": test.patients}
     result = Result(
         cell=cell,
@@ -161,7 +170,6 @@ def _key(cell: Cell, made: str) -> str:
 
 def _run_head(prepared: Prepared, cell: HeadCell, labels: FoldLabels) -> _Trained:
     config = cell.config
-    labels = labels.trained_on(cell.share) if cell.share else labels
     packing = Packing(config.recipe.tiles, config.seed, config.by_patient)
     known = prepared.feature_set(cell.extractor, cell.fold)
     training, validation = (
@@ -180,8 +188,10 @@ def _run_head(prepared: Prepared, cell: HeadCell, labels: FoldLabels) -> _Traine
 
 
 def _run_tiles(prepared: Prepared, cell: TileCell, labels: FoldLabels) -> _Trained:
-    store = open_store(prepared.root / "tiles")
-    parts = {part: _tiles(prepared, store, labels, part) for part in ("train", "val", "test")}
+    parts = {
+        part: tiles_of(prepared, labels, part, tiles=cell.config.tiles, seed=cell.seed)
+        for part in PARTS
+    }
     fitted = fit_tiles(
         load_checkpoint(start_path(prepared, cell.extractor, cell.fold)),
         parts["train"],
@@ -194,22 +204,6 @@ def _run_tiles(prepared: Prepared, cell: TileCell, labels: FoldLabels) -> _Train
         p = predict_tiles(fitted.classifier, part)  # (n, C)
         scored.append(Scored(*vote(p, part.slides, part.patients, cell.config.vote)))
     return _Trained(parts["train"].patients, fitted.best.step, *scored)
-
-
-def _tiles(prepared: Prepared, store: TileStore, labels: FoldLabels, part: Part) -> Tiles:
-    """A part's tiles, of the slides that the store has."""
-    patient_of = prepared.cohort.patient_of_slide
-    wanted = set(labels.patients(part))
-    chosen = [
-        index for index, slide in enumerate(store.slides) if patient_of.get(slide.name) in wanted
-    ]
-    if not chosen:
-        raise CohortInvalid(f"label {labels.label}: the tile store has no {part} slide")
-    patients = tuple(patient_of[store.slides[index].name] for index in chosen)
-    numbers = np.flatnonzero(np.isin(store.slide_index, chosen))  # (n,)
-    slides = np.searchsorted(chosen, store.slide_index[numbers])  # (n,)
-    y = np.array([labels.of[patient] for patient in patients], np.int64)  # (s,)
-    return Tiles(store.read, numbers, slides, patients, y)
 
 
 def _auc(scored: Scored, labels: FoldLabels) -> float:

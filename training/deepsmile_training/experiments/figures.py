@@ -51,7 +51,7 @@ def roc_curves(
 ) -> Figure:
     """Figures 3, 4 and 5: mean ROC curve of each model over folds, one deviation shaded.
 
-    `curves` has each row's test predictions, one file per fold.
+    `curves` has each row's test predictions of two classes, one file per fold.
     """
     figure = Figure(figsize=(5.6, 5.2), layout="constrained")
     ax = figure.subplots()
@@ -96,7 +96,10 @@ def losses(runs: Mapping[str, Path]) -> Figure:
     for name, folder in runs.items():
         entries = [entry for entry in read_log(folder) if "loss" in entry]
         if not entries:
-            raise RequestInvalid(f"{folder}: no pre-training run, or none that took a step")
+            raise RequestInvalid(
+                f"{folder}: no pre-training run, or none that took a step",
+                hint="Give the folder that `deepsmile-train pretrain --out` was given.",
+            )
         ax.plot([e["step"] for e in entries], [e["loss"] for e in entries], label=name)
     ax.set(xlabel="step", ylabel="loss")
     ax.legend(fontsize=8)
@@ -121,8 +124,6 @@ def _fall() -> Curve:
 def _roc(path: Path) -> Curve:
     """Sensitivity at evenly spaced rates of false positives, (GRID_POINTS,)."""
     table = pd.read_csv(path)
-    if "p" not in table:
-        raise RequestInvalid(f"{path.name}: ROC curves are for two classes")
     false, true, _ = roc_curve(table["y"], table["p"], drop_intermediate=False)
     rises: Curve = np.interp(_fall(), false, true)
     rises[0] = 0.0

@@ -7,7 +7,9 @@ from typing import Any
 from deepsmile_training.cohorts.labels import resolve_labels
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.experiments.cells import Cell, HeadCell, TileCell
-from deepsmile_training.experiments.starts import start_names, start_path
+from deepsmile_training.experiments.inputs import check_inputs, check_labels
+from deepsmile_training.experiments.starts import start_names
+from deepsmile_training.experiments.tiles import has_store
 from deepsmile_training.experiments.wish import Wish
 from deepsmile_training.mil.config import MilConfig
 from deepsmile_training.mil.recipe import (
@@ -52,34 +54,45 @@ class Grid:
 
 
 def grid_of(table: str, prepared: Prepared, wish: Wish) -> Grid:
-    """The cells of a table, and the recipe in its title.
+    """The cells of a table, and the recipe in its title; nothing that they need is missing.
 
     Raises:
         CohortInvalid: no such table, an experiment on one label is given several, a learning
-            curve is asked of a split without subsets, or a wish is about rows that are not there.
+            curve is asked of a split without subsets, a wish is about rows that are not there, or
+            a cell has no features, no encoder, or a part without a class.
+        RequestInvalid: there is no such recipe, or no tile store.
     """
     if table not in GRIDS:
         raise CohortInvalid(f"no table {table}; there are {', '.join(GRIDS)}")
+    check_labels(prepared, wish.labels)
     grid = GRIDS[table](prepared, wish)
     kinds = {cell.kind for cell in grid.all_cells}
     if wish.vote and "tiles" not in kinds:
         raise CohortInvalid(f"table {table} has no tile-supervised row here, so no vote")
-    if wish.one_bag and "head" not in kinds:
+    if (wish.one_bag or wish.standardise) and "head" not in kinds:
         raise CohortInvalid(f"table {table} has no heads, so no bags")
+    check_inputs(prepared, grid.all_cells)
     return replace(grid, title=f"{grid.title} ({wish.told})")
 
 
 def table_2(prepared: Prepared, wish: Wish) -> Grid:
-    """Extractors by methods, for every label (section 5)."""
+    """Extractors by methods, for every label (section 5).
+
+    An extractor has the rows that it can have: by tiles, by features, or both.
+    """
+    starts = start_names(prepared) if has_store(prepared) else ()
+    names = _extractors(prepared, wish, starts)
+    # One that has nothing is among these, so that its features are missed.
+    by_features = [name for name in names if name in prepared.extractors or name not in starts]
     cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
-    for extractor in wish.extractors:
-        row = f"{extractor}, tile-supervised"
-        if extractor in start_names(prepared):
+    for extractor in names:
+        if extractor in starts:
             for label in wish.labels:
-                cells[row, label] = _tile_folds(prepared, wish, extractor, label)
+                place = f"{extractor}, tile-supervised", label
+                cells[place] = _tile_folds(prepared, wish, extractor, label)
     for method, spec in METHODS.items():
         config = wish.head(spec)
-        for extractor in wish.extractors:
+        for extractor in by_features:
             for label in wish.labels:
                 place = f"{extractor}, {method}", label
                 cells[place] = _head_folds(prepared, extractor, label, config)
@@ -89,7 +102,7 @@ def table_2(prepared: Prepared, wish: Wish) -> Grid:
 
 def heads(prepared: Prepared, wish: Wish) -> Grid:
     """Every kind of head on one extractor's features; the first two are cells of table 2."""
-    extractor = _one("extractor", wish.extractors)
+    extractor = _one_extractor(prepared, wish)
     cells: dict[tuple[str, str], tuple[Cell, ...]] = {
         (row, label): _head_folds(prepared, extractor, label, wish.head(spec))
         for row, spec in HEADS.items()
@@ -100,7 +113,7 @@ def heads(prepared: Prepared, wish: Wish) -> Grid:
 
 def table_b3(prepared: Prepared, wish: Wish) -> Grid:
     """Tile-supervised from every initialisation (appendix B.1)."""
-    names = start_names(prepared)
+    names = wish.extractors or start_names(prepared)
     if not names:
         raise CohortInvalid("no encoders: put one encoder.pt per initialisation into encoders/")
     cells: dict[tuple[str, str], tuple[Cell, ...]] = {
@@ -128,7 +141,7 @@ def table_b5(prepared: Prepared, wish: Wish) -> Grid:
 
 def table_b6(prepared: Prepared, wish: Wish) -> Grid:
     """DeepMIL by learning rate and weight decay (appendix B.2)."""
-    extractor, label = _one("extractor", wish.extractors), _one("label", wish.labels)
+    extractor, label = _one_extractor(prepared, wish), _one("label", wish.labels)
     cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
     for rate in RATES:
         for decay in DECAYS if rate <= HIGHEST_IN_GRID else (BASE_DECAY,):
@@ -145,7 +158,7 @@ def learning(prepared: Prepared, wish: Wish) -> Grid:
     All training patients are the cells of table 2. A share without every class in every fold is
     left out.
     """
-    extractor = _one("extractor", wish.extractors)
+    extractor = _one_extractor(prepared, wish)
     config = wish.head(VarMILSpec())
     shares = {label: _shares(prepared, label) for label in wish.labels}
     if not any(shares.values()):
@@ -195,7 +208,7 @@ GRIDS: dict[str, Callable[[Prepared, Wish], Grid]] = {
 def _searched(
     prepared: Prepared, wish: Wish, title: str, changes: dict[str, dict[str, Any]]
 ) -> Grid:
-    extractor = _one("extractor", wish.extractors)
+    extractor = _one_extractor(prepared, wish)
     cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
     for row, change in changes.items():
         config = wish.head(DeepMILSpec(), **SEARCH | change)
@@ -214,12 +227,10 @@ def _head_folds(
 
 
 def _tile_folds(prepared: Prepared, wish: Wish, extractor: str, label: str) -> tuple[Cell, ...]:
-    folds, config = range(len(prepared.split.folds)), wish.supervised
-    for fold in folds:  # before anything is trained
-        start_path(prepared, extractor, fold)
+    config = wish.supervised
     return tuple(
         TileCell(extractor=extractor, label=label, fold=fold, config=config, seed=wish.seed)
-        for fold in folds
+        for fold in range(len(prepared.split.folds))
     )
 
 
@@ -229,6 +240,23 @@ def _grid(title: str, cells: dict[tuple[str, str], tuple[Cell, ...]]) -> Grid:
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
+
+
+def _extractors(prepared: Prepared, wish: Wish, starts: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Those that are wished, or else all that there are."""
+    names = wish.extractors or tuple(sorted({*prepared.extractors, *starts}))
+    if not names:
+        raise CohortInvalid(
+            f"{prepared.root} has no features, so the table has no rows",
+            hint=f"Make them with `deepsmile-train features {prepared.root} SLIDES --encoder"
+            " ENCODER --extractor NAME`; the tile-supervised rows of tables 2 and B.3 need a tile"
+            " store in tiles/ and encoders/NAME.pt instead.",
+        )
+    return names
+
+
+def _one_extractor(prepared: Prepared, wish: Wish) -> str:
+    return _one("extractor", _extractors(prepared, wish))
 
 
 def _one(what: str, names: Sequence[str]) -> str:

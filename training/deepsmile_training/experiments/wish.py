@@ -22,7 +22,8 @@ class Wish:
     """One recipe's name for heads and tile supervision, and what is changed of either."""
 
     labels: tuple[str, ...]
-    extractors: tuple[str, ...]
+    extractors: tuple[str, ...] = ()
+    """None: all that there are."""
     recipe: str = BREAST
     epochs: int | None = None
     """Of both."""
@@ -30,11 +31,13 @@ class Wish:
     vote: Vote | None = None
     one_bag: bool = False
     """A patient's slides as one bag, instead of the mean of their scores (RESOLUTIONS row 18)."""
+    standardise: bool = False
+    """Features for the heads, where the recipe takes them as they are (RESOLUTIONS row 23)."""
     seed: int = 0
 
     def head(self, spec: HeadSpec, **of_table: Any) -> MilConfig:  # noqa: ANN401 - pydantic looks
         """A head's training; what a table varies is changed first, then what was wished."""
-        changes = of_table | _given(epochs=self.epochs)
+        changes = of_table | _given(epochs=self.epochs, standardise=self.standardise or None)
         preset = _preset(heads.PRESETS, self.recipe)
         recipe = Recipe.model_validate(preset.model_dump() | changes)
         return MilConfig(head=spec, recipe=recipe, by_patient=self.one_bag, seed=self.seed)
@@ -52,7 +55,9 @@ class Wish:
         given = _given(epochs=self.epochs, tile_batch=self.tile_batch, vote=self.vote)
         changes = [f"{name.replace('_', ' ')} {value}" for name, value in given.items()]
         bags = ["one bag per patient"] if self.one_bag else []
-        return ", ".join([f"recipe {self.recipe}", *changes, *bags])
+        bags += ["standardised features"] if self.standardise else []
+        seed = [f"seed {self.seed}"] if self.seed else []
+        return ", ".join([f"recipe {self.recipe}", *changes, *bags, *seed])
 
 
 def recipe_for(cohort: Cohort) -> str:

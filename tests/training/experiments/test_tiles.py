@@ -1,0 +1,61 @@
+"""Which tiles tile supervision sees: all of a slide, or as many as are drawn once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepsmile_training.cohorts.splits import PARTS
+from deepsmile_training.experiments.cells import TileCell, labels_of, run_cell
+from deepsmile_training.experiments.tiles import tile_store, tiles_of
+from deepsmile_training.mil.bags import subsample
+from deepsmile_training.prepared.prepared import Prepared
+from deepsmile_training.supervised.recipe import SupervisedRecipe
+
+pytestmark = pytest.mark.slow
+
+PER_SLIDE = 2
+
+
+def cell(tiles: int | None, **changes: object) -> TileCell:
+    config = SupervisedRecipe(batch=4, epochs=1, tiles=tiles).model_copy(update=changes)
+    return TileCell(extractor="SimCLR", label="hrd", fold=0, config=config)
+
+
+def seen(prepared: Prepared, tiles: int | None, seed: int = 0) -> dict[str, list[int]]:
+    """Patient -> which of its slide's tiles, of every part."""
+    store, labels = tile_store(prepared), labels_of(prepared, cell(None))
+    starts = {slide.name: PER_SLIDE * i for i, slide in enumerate(store.slides)}
+    found: dict[str, list[int]] = {}
+    for part in PARTS:
+        chosen = tiles_of(prepared, labels, part, tiles=tiles, seed=seed)
+        assert set(chosen.patients) == set(labels.patients(part))
+        for number, slide in zip(chosen.numbers.tolist(), chosen.slides.tolist(), strict=True):
+            patient = chosen.patients[slide]
+            (name,) = prepared.cohort.by_name[patient].slides
+            found.setdefault(patient, []).append(number - starts[name])
+    return found
+
+
+@pytest.mark.parametrize("tiles", [None, PER_SLIDE, 500])
+def test_a_slide_of_no_more_is_seen_whole(prepared: Prepared, tiles: int | None) -> None:
+    found = seen(prepared, tiles)
+    assert set(found) == {patient.name for patient in prepared.cohort.patients}
+    assert all(each == list(range(PER_SLIDE)) for each in found.values())
+
+
+def test_of_a_slide_of_more_some_are_drawn_by_its_name(prepared: Prepared) -> None:
+    """Section 3.1.2, RESOLUTIONS row 19: once, so the same whatever else is seen."""
+    for seed in (0, 7):
+        for patient, found in seen(prepared, 1, seed).items():
+            (name,) = prepared.cohort.by_name[patient].slides
+            assert found == subsample(PER_SLIDE, 1, seed=seed, name=name).tolist()
+    assert len({each[0] for each in seen(prepared, 1).values()}) == PER_SLIDE
+    assert seen(prepared, 1) != seen(prepared, 1, seed=7)
+
+
+def test_a_recipe_s_tiles_are_those_that_are_trained_on(prepared: Prepared, tmp_path: Path) -> None:
+    """The only evaluation is after the last step, and of half as many tiles there are half."""
+    slides = len(prepared.split.folds[0].train)
+    steps = [run_cell(prepared, cell(tiles), tmp_path).best_step for tiles in (None, 1)]
+    assert steps == [np.ceil(PER_SLIDE * slides / 4), np.ceil(slides / 4)]
