@@ -110,7 +110,10 @@ class SmokeRun:
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> SmokeRun:
     folder = tmp_path_factory.mktemp("smoke")
     out, work = folder / "repository", folder / "work"
-    arguments = ["demo-bundle", "--smoke", "--seed", "7", "--out", str(out), "--work", str(work)]
-    result = CliRunner().invoke(commands, arguments, catch_exceptions=False)
+    arguments = ["demo-bundle", "--smoke", "--seed", "7", "--work", str(work)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DEEPSMILE_MODEL_REPOSITORY", str(out))
+        result = CliRunner().invoke(commands, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return SmokeRun(load_bundle(out, "demo"), work, result.output)

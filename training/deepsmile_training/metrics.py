@@ -73,14 +73,20 @@ def ece_bins(p: Probabilities) -> NDArray[np.int64]:
     return np.minimum((p * ECE_BINS).astype(np.int64), ECE_BINS - 1)
 
 
-def bootstrap(metric: Metric, p: Probabilities, y: Labels, seed: int) -> Estimate:
-    """The metric with its percentile interval, resampling patients within each class."""
+def bootstrap(
+    metric: Metric, p: Probabilities, y: Labels, seed: int, *, resamples: int = RESAMPLES
+) -> Estimate:
+    """The metric with its percentile interval over patients (n,), drawn anew if of one class.
+
+    The share of positives is drawn with them: another cohort would have another one, too. Not for
+    the ECE, which rises with every resampling.
+    """
     rng = np.random.default_rng(seed)
-    groups = [np.flatnonzero(y == label) for label in (0, 1)]
-    values = []
-    for _ in range(RESAMPLES):
-        drawn = np.concatenate([rng.choice(group, len(group)) for group in groups])  # (n,)
-        values.append(metric(p[drawn], y[drawn]))
+    values: list[float] = []
+    while len(values) < resamples:
+        drawn = rng.integers(len(y), size=len(y))  # (n,)
+        if 0 < y[drawn].sum() < len(y):
+            values.append(metric(p[drawn], y[drawn]))
     tail = (1 - COVERAGE) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return Estimate(metric(p, y), float(low), float(high))

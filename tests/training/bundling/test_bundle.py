@@ -158,9 +158,10 @@ def test_the_card_says_what_a_reader_must_know(made: Made) -> None:
         "high (positive) where hrd >",
         "the quantile 0.5 of 46 development patients",
         f"| AUROC | {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f}) |",
+        f"| ECE (10 bins), calibrated | {test['ece']:.3f} |",
         "- **Prediction sets** are to hold the true class of 90% of the patients of either class",
         "- **Novelty**: slides with a score above",
-        "no other head for this label was tested on it",
+        "no other model for this label had been tested on it before",
         "crc-msi.msi.evidence.html",
         made.bundle.contract.digest,
         made.bundle.contract.features.encoder.sha256,
@@ -241,6 +242,6 @@ def test_another_model_on_the_same_test_patients_is_counted_on_its_card(
     second = load_bundle(tmp_path / "out", "second")
     assert second.file.provenance["heads"]["msi"]["test"]["look"] == 2
     card = " ".join(second.card().split())
-    assert "1 other head for this label had been tested on it for bundles" in card
+    assert "1 other model for this label had been tested on it before, for bundles or" in card
     report = (tmp_path / "out" / "second.msi.evidence.html").read_text()
     assert "1 other model had been tested on these patients before" in report

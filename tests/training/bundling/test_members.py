@@ -19,6 +19,7 @@ from deepsmile_training.bundling.members import (
 )
 from deepsmile_training.bundling.source import Source
 from deepsmile_training.cohorts.problems import CohortInvalid
+from deepsmile_training.encoders.weights import read_weights, write_weights
 from deepsmile_training.evidence.choices import make_choice
 from deepsmile_training.evidence.points import Targets
 from deepsmile_training.mil.bags import Slide, pack
@@ -98,6 +99,61 @@ def test_as_many_trainings_as_were_told(
     assert len(members.served.members) == len(members.best) == FOLDS
 
 
+class Stopped(Exception):
+    """As Ctrl-C, after a training."""
+
+
+def test_a_bundle_goes_on_where_it_stopped(
+    source: Source, quick: MilConfig, prepared_root: Path, tmp_path: Path
+) -> None:
+    """Stopped after four of nine: these are read back, and all is as if nothing had happened."""
+
+    def copied(name: str) -> Source:
+        root = Path(shutil.copytree(prepared_root, tmp_path / name))
+        return Source(open_prepared(root), source.known)
+
+    def stop_after_four() -> None:
+        if len(files()) == 4:
+            raise Stopped
+
+    def files() -> dict[str, int]:
+        return {p.name: p.stat().st_mtime_ns for p in broken.prepared.root.glob("members/*.pt")}
+
+    config = quick.model_copy(update={"seed": 11})
+    whole, broken = copied("whole"), copied("broken")
+    development = development_of(whole, "MSI")
+    with pytest.raises(Stopped):
+        train_members(broken, development, config, stop_after_four)
+    kept = files()
+    one, other = (held_out(each, development, config).validation for each in (whole, broken))
+    assert len(kept) == 4
+    assert kept.items() <= files().items()
+    assert len(files()) == 9
+    np.testing.assert_array_equal(one.p, other.p)
+    first, again = (train_members(each, development, config, lambda: None) for each in (whole,) * 2)
+    assert first.best == again.best
+    other_seed = config.model_copy(update={"seed": 12})
+    assert not np.array_equal(held_out(broken, development, other_seed).validation.p, one.p)
+    flipped = replace(development, of={name: 1 - y for name, y in development.of.items()})
+    assert not np.array_equal(held_out(broken, flipped, config).validation.p, one.p)
+    assert len(files()) == 27
+
+
+def test_a_kept_member_that_was_changed_is_not_served(
+    source: Source, quick: MilConfig, prepared_root: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(prepared_root, tmp_path / "prepared"))
+    copy = Source(open_prepared(root), source.known)
+    development = development_of(copy, "MSI")
+    train_members(copy, development, quick, lambda: None)
+    path = next(root.glob("members/*.pt"))
+    content = read_weights(path)
+    content["head"]["mean"] += 1
+    write_weights(content, path)
+    with pytest.raises(RequestInvalid, match="it was changed since it was written"):
+        train_members(copy, development, quick, lambda: None)
+
+
 def test_a_patient_has_no_say_in_its_own_probability(
     source: Source, development: Development, quick: MilConfig
 ) -> None:
@@ -115,12 +171,13 @@ def test_nothing_of_the_test_is_read_before_the_look(
     made: Made, source: Source, mil: MilConfig, tmp_path: Path
 ) -> None:
     """With the test patients' features gone, training and choosing come to the same digest."""
-    root = Path(shutil.copytree(made.prepared, tmp_path / "prepared"))
+    root, development = tmp_path / "prepared", development_of(source, "MSI")
+    shutil.copytree(made.prepared, root)
     for patient in source.prepared.split.folds[0].test:
         for slide in source.slides(patient):
             (root / "features/SimCLR" / f"{slide}.npz").unlink()
     bare = Source(open_prepared(root), source.known)
-    validation = held_out(bare, development_of(bare, "MSI"), mil).validation
+    validation = held_out(bare, development, mil).validation
     told = made.record["heads"]["msi"]
     assert validation.digest == told["validation"]
     assert make_choice(validation, seed=mil.seed).digest == told["choice"]

@@ -1,6 +1,7 @@
 """What is wrong is said before anything is trained, and nothing is written."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,38 @@ def test_a_fold_without_positives_is_refused(
         development_of(bare, "MSI")
 
 
+@pytest.mark.parametrize(
+    ("part", "kept", "needed"), [("test", 1, 2), ("test", 2, 0), ("development", 4, 5)]
+)
+def test_patients_whom_no_figure_could_be_made_of_are_counted_first(
+    part: str, kept: int, needed: int, prepared_root: Path, encoder: RepositoryEncoder
+) -> None:
+    """All but a few positives have features of too few tiles: known before anything is trained."""
+    known = plain(prepared_root, encoder)
+    cohort, fold = known.prepared.cohort, known.prepared.split.folds[0]
+    names = fold.test if part == "test" else fold.development
+    positives = [n for n in names if cohort.by_name[n].labels["MSI"] == "msi" and known.slides(n)]
+    few = {slide for name in positives[kept:] for slide in cohort.by_name[name].slides}
+    short = Shortened(known.prepared, known.known, frozenset(few))
+    if not needed:
+        assert development_of(short, "MSI").of == development_of(known, "MSI").of
+        return
+    complaint = f"{needed} {part} patients of each class .* and {kept} of msi have one"
+    with pytest.raises(CohortInvalid, match=complaint):
+        development_of(short, "MSI")
+    assert development_of(short, "MSI", min_tiles=7).of == development_of(known, "MSI").of
+
+
+@dataclass(frozen=True)
+class Shortened(Source):
+    """Some of its slides have but seven tiles."""
+
+    few: frozenset[str]
+
+    def tiles(self, slide: str) -> int:
+        return min(super().tiles(slide), 7) if slide in self.few else super().tiles(slide)
+
+
 def test_features_of_another_encoder_are_refused(
     prepared_root: Path, encoder: RepositoryEncoder
 ) -> None:
@@ -203,23 +236,31 @@ def test_too_few_patients_give_no_prediction_sets_and_a_note() -> None:
     assert len(notes) == 1
 
 
-def test_too_few_slides_give_no_novelty_and_a_note(tmp_path: Path) -> None:
+def test_too_few_patients_give_no_novelty_and_a_note(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
-    def held_out(slides: int) -> HeldOut:
+    def held_out(slides: int, of_a_patient: int = 1) -> HeldOut:
         means = rng.normal(size=(slides, 6))
-        return HeldOut(validation_of(10, 10), means, np.arange(slides) % 3, 100, 0)
+        names = tuple(f"p{i // of_a_patient}" for i in range(slides))
+        return HeldOut(validation_of(10, 10), means, np.arange(slides) // 6 % 3, names, 100, 0)
 
     notes: list[str] = []
     assert make_novelty(held_out(98), 0.01, tmp_path / "novelty.npz", notes) is None
     assert notes == [
-        "No novelty rule: a rate of 0.01 needs 99 development slides, and there are 98."
+        "No novelty rule: a rate of 0.01 needs 99 development patients, and there are 98."
     ]
+    assert make_novelty(held_out(196, 2), 0.01, tmp_path / "novelty.npz", notes) is None
+    assert notes[1:] == notes[:1]
     assert not list(tmp_path.iterdir())
     found = make_novelty(held_out(99), 0.01, tmp_path / "novelty.npz", notes)
     assert found is not None
     assert found.basis == "held-out scores of 99 training slides"
-    assert len(notes) == 1
+    twice = make_novelty(held_out(198, 2), 0.01, tmp_path / "novelty.npz", notes)
+    assert twice is not None
+    assert twice.basis == (
+        "held-out scores of 198 training slides, the largest of each of 99 patients"
+    )
+    assert len(notes) == 2
 
 
 def test_no_model_is_ever_overwritten(tmp_path: Path) -> None:

@@ -48,12 +48,27 @@ def test_one_of_several_classes_is_told_from_the_rest(tmp_path: Path) -> None:
     assert (low.y.tolist(), low.p.tolist()) == ([1, 0], [0.5, 0.125])
 
 
+@pytest.mark.parametrize("spell", ["{}.0", " {}", "{}e0", "0{}"])
+def test_a_class_is_a_number_however_it_is_spelt(spell: str, tmp_path: Path) -> None:
+    """Tables that once had a gap have their classes as 0.0, 1.0, 2.0."""
+    header, *rows = SEVERAL.splitlines()
+    cells = [row.split(",") for row in rows]
+    spelt = [",".join([a, spell.format(y), *rest]) for a, y, *rest in cells]
+    for of in ("low", "high"):
+        plain = read_predictions(csv(tmp_path, SEVERAL), TestPredictions, of)
+        found = read_predictions(csv(tmp_path, "\n".join([header, *spelt])), TestPredictions, of)
+        assert found.y.tolist() == plain.y.tolist()
+
+
 @pytest.mark.parametrize(
     ("text", "of", "complaint"),
     [
         (SEVERAL, None, "has columns p_low, p_mid, p_high, and class None"),
         (SEVERAL, "lowest", "and class lowest is asked for"),
-        (SEVERAL.replace("b,2", "b,3"), "high", "row 2: y is '3'"),
+        (SEVERAL.replace("b,2", "b,3"), "high", r"'3', none of 0 \(low\), 1 \(mid\), 2 \(high\)"),
+        (SEVERAL.replace("b,2", "b,1.5"), "high", "row 2: y is '1.5'"),
+        (SEVERAL.replace("b,2", "b,"), "high", "row 2: y is ''"),
+        (SEVERAL.replace("b,2", "b,high"), "high", "row 2: y is 'high'"),
         ("patient,y,p\na,1,0.5\n", "high", "has two classes only, and class high"),
     ],
 )

@@ -68,7 +68,7 @@ def test_figures_are_those_of_the_test_patients(report: EvidenceReport, sealed: 
     test = drawn_test()
     assert report.discrimination.auroc == auc_with_interval(test.p, test.y)
     scale = report.calibration
-    assert scale.raw.ece.value == ece(test.p, test.y)
+    assert scale.raw.ece == ece(test.p, test.y)
     assert scale.calibrated.brier.value == brier(sealed.calibrated, test.y)
     assert scale.raw.auroc == scale.calibrated.auroc
     assert report.cohort.patients == 300
@@ -110,6 +110,20 @@ def test_cross_evaluation_chooses_without_the_fold() -> None:
             calls = expected >= point.threshold
             np.testing.assert_array_equal(found.called[point.name][inside], calls)
     assert found.auc_within_blocks(found.calibrated) == found.auc_within_blocks(validation.p)
+
+
+@pytest.mark.parametrize("rarest", [4, 5, 6, 7])
+def test_cross_evaluation_says_at_once_how_many_it_needs(rarest: int) -> None:
+    """Five folds of what four of five folds leave: seven of a class, and six are not enough."""
+    rows = np.concatenate(
+        [np.flatnonzero(drawn_validation().y)[:rarest], np.flatnonzero(drawn_validation().y == 0)]
+    )
+    few = drawn_validation().taken(rows)
+    if rarest == 7:
+        assert not np.isnan(cross_evaluated(few).calibrated).any()
+        return
+    with pytest.raises(RequestInvalid, match=f"7 patients of each class.* and one has {rarest}"):
+        cross_evaluated(few)
 
 
 def test_subgroups_have_figures_or_say_why_not(sealed: Evaluated) -> None:

@@ -1,11 +1,15 @@
 """The sealed test set: one choice opens it for a model, and nothing is chosen on it afterwards."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 
+from deepsmile.calibration import Platt
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.evidence.choices import make_choice
 from deepsmile_training.evidence.points import Targets
@@ -81,6 +85,60 @@ def test_another_label_or_other_patients_are_no_further_look(tmp_path: Path) -> 
     assert SealedTest(others, tmp_path).open(choice).look == 1
 
 
+def test_labels_of_two_names_are_two_questions_though_they_agree(tmp_path: Path) -> None:
+    """mHRD and tHRD may cut the test patients in the same way; unnamed tables ask as all do."""
+    test, other = drawn_test(), retrained_test()
+    SealedTest(test, tmp_path, "mHRD").open(make_choice(drawn_validation()))
+    second = SealedTest(other, tmp_path, "tHRD").open(make_choice(drawn_validation(seed=7)))
+    assert second.look == 1
+    third = other.with_probabilities(other.p / 2)
+    again = SealedTest(third, tmp_path, "mHRD").open(make_choice(drawn_validation(seed=8)))
+    assert again.look == 2
+    unnamed = other.with_probabilities(other.p / 4)
+    assert SealedTest(unnamed, tmp_path).open(make_choice(drawn_validation(seed=9))).look == 4
+
+
+def test_a_label_that_was_cut_elsewhere_asks_the_same(tmp_path: Path) -> None:
+    """By its name: another split has other thresholds, and some patients of another class."""
+    test = drawn_test()
+    SealedTest(test, tmp_path, "mHRD").open(make_choice(drawn_validation()))
+    moved = TestPredictions(test.patients, np.where(test.p > 0.99, 1, test.y), test.p / 2)
+    assert (moved.y != test.y).any()
+    assert SealedTest(moved, tmp_path, "mHRD").open(make_choice(drawn_validation(seed=7))).look == 2
+
+
+def test_tests_at_one_time_know_of_each_other(tmp_path: Path) -> None:
+    """Eight at once: each reads, checks and writes alone, so none is lost or counted twice."""
+    start, test = Barrier(8), drawn_test(40)
+    choices = [make_choice(drawn_validation(60, seed)) for seed in range(8)]
+
+    def look(k: int) -> int:
+        model = SealedTest(test.with_probabilities(test.p / (k + 1)), tmp_path)
+        start.wait()
+        return model.open(choices[k]).look
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(look, range(8))) == list(range(1, 9))
+    assert len(read_seal(tmp_path).openings) == 8
+
+
+@pytest.mark.parametrize(
+    ("positives", "p", "complaint"),
+    [
+        (1, np.linspace(0.1, 0.9, 40), "two patients of each class: 1 positive, 39 negative"),
+        (5, np.full(40, 0.3), "nothing to rank"),
+    ],
+)
+def test_predictions_without_figures_stay_closed(
+    positives: int, p: np.ndarray, complaint: str, tmp_path: Path
+) -> None:
+    y = np.array([1] * positives + [0] * (40 - positives))
+    test = TestPredictions(tuple(f"t{i}" for i in range(40)), y, p)
+    with pytest.raises(RequestInvalid, match=complaint):
+        SealedTest(test, tmp_path).open(make_choice(drawn_validation()))
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_is_chosen_on_patients_who_were_tested(tmp_path: Path) -> None:
     """In the folder of their seal, for the sake of other test patients too."""
     open_once(tmp_path)
@@ -145,6 +203,21 @@ def test_the_digest_of_a_choice_covers_what_was_chosen() -> None:
     assert base.digest == make_choice(drawn_validation()).digest
     assert base.digest != make_choice(drawn_validation(), targets=Targets(0.9)).digest
     assert base.digest != make_choice(drawn_validation(), seed=3).digest
+
+
+def test_the_digest_of_a_choice_is_the_same_on_every_processor(tmp_path: Path) -> None:
+    """Fitted weights and log-losses differ in their last bits, what they are fitted on does not."""
+    choice = make_choice(drawn_validation())
+    SealedTest(drawn_test(), tmp_path).open(choice)
+    assert isinstance(choice.calibration, Platt)
+    weights = choice.calibration.model_dump()
+    nudged = {k: float(np.nextafter(v, 9)) for k, v in weights.items() if k != "method"}
+    losses = {name: float(np.nextafter(loss, 9)) for name, loss in choice.log_losses.items()}
+    elsewhere = replace(
+        choice, calibration=Platt.model_validate(weights | nudged), log_losses=losses
+    )
+    assert elsewhere.calibration != choice.calibration
+    assert SealedTest(drawn_test(), tmp_path).open(elsewhere).look == 1
 
 
 def test_nothing_is_chosen_on_constant_predictions() -> None:

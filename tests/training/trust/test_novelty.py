@@ -11,7 +11,7 @@ from deepsmile_training.trust.novelty import (
     FittedNovelty,
     fit_novelty,
     mean_features,
-    slides_needed,
+    patients_needed,
 )
 
 FEATURES, VARIED = 40, 6
@@ -51,6 +51,36 @@ def test_slides_like_the_training_slides_are_declined_at_the_promised_rate_at_mo
     ]
     error = np.std(shares) / np.sqrt(len(shares))
     assert rate / 2 < np.mean(shares) < rate + 4 * error
+
+
+def draw_several(rng: np.random.Generator, patients: int, each: int) -> np.ndarray:
+    """(patients * each, D): half of what varies is the patient's, half the slide's."""
+    return (np.repeat(draw(rng, patients), each, axis=0) + draw(rng, patients * each)) / 2
+
+
+def test_patients_of_several_slides_have_one_declined_at_the_promised_rate_at_most() -> None:
+    """Whichever of three slides is sent; with slides counted as patients it were twice the rate."""
+    rng, rate, patients, each = np.random.default_rng(1), 0.1, 79, 3
+    owners = np.repeat(np.arange(patients), each)
+    folds = [np.flatnonzero(owners % 5 == k) for k in range(5)]
+    names, shares = [f"p{owner}" for owner in owners], []
+    for _ in range(40):
+        means = draw_several(rng, patients, each)
+        fitted = fit_novelty(means, folds, patients=names, rate=rate, directions=8)
+        assert (fitted.slides, fitted.patients) == (patients * each, patients)
+        further = draw_several(rng, 60, each)
+        scores = np.array([fitted.space.score_of_mean(m) for m in further]).reshape(60, each)
+        shares.append(np.mean(scores.max(axis=1) > fitted.threshold))
+    error = np.std(shares) / np.sqrt(len(shares))
+    assert rate / 2 < np.mean(shares) < rate + 4 * error
+
+
+def test_slides_of_few_patients_keep_no_rate() -> None:
+    """A hundred slides, but of 25 patients: the largest of them is passed by 1 in 26."""
+    names = [f"p{i // 4}" for i in range(100)]
+    folds = [np.arange(20 * k, 20 * k + 20) for k in range(5)]
+    with pytest.raises(RequestInvalid, match="needs 99 patients in folds, not 25 in 5"):
+        fit_novelty(draw(np.random.default_rng(0), 100), folds, patients=names)
 
 
 def test_a_slide_far_along_a_direction_that_varied_is_found(fitted: FittedNovelty) -> None:
@@ -98,11 +128,11 @@ def test_the_threshold_is_the_rank_of_the_held_out_scores(fitted: FittedNovelty)
 
 
 @pytest.mark.parametrize(("rate", "needed"), [(0.01, 99), (0.05, 19), (0.1, 9)])
-def test_a_rate_needs_so_many_slides(rate: float, needed: int) -> None:
-    assert slides_needed(rate) == needed
+def test_a_rate_needs_so_many_patients(rate: float, needed: int) -> None:
+    assert patients_needed(rate) == needed
     rng = np.random.default_rng(4)
     assert fit_novelty(draw(rng, needed), folds_of(needed, 3), rate=rate).slides == needed
-    with pytest.raises(RequestInvalid, match=f"needs {needed} slides"):
+    with pytest.raises(RequestInvalid, match=f"needs {needed} patients"):
         fit_novelty(draw(rng, needed - 1), folds_of(needed - 1, 3), rate=rate)
 
 

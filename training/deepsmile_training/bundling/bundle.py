@@ -81,7 +81,7 @@ def gather(prepared: Prepared, plan: Plan, bench: Workbench) -> Material:
     encoder, contract = find_encoder(bench.repository, plan.encoder)
     check_name(bench.out, plan, contract)
     source = open_source(prepared, plan.extractor, contract)
-    labels = tuple(development_of(source, label) for label in plan.labels)
+    labels = tuple(development_of(source, label, plan.min_tiles) for label in plan.labels)
     return Material(encoder, contract, source, labels)
 
 

@@ -104,6 +104,11 @@ def _protocol(plan: Plan, contract: Contract, record: Record) -> str:
     encoder, recipe, folds = contract.features.encoder, plan.config.recipe, record["split"]["folds"]
     tiles = "all tiles" if recipe.tiles is None else f"at most {recipe.tiles} tiles of a bag"
     bags = "patients" if plan.config.by_patient else "slides"
+    standardised = (
+        " Deviation from the paper: features are standardised inside the graph."
+        if recipe.standardise
+        else ""
+    )
     spec = ", ".join(f"{key} {value}" for key, value in plan.config.head.model_dump().items())
     return "\n".join(
         [
@@ -122,8 +127,7 @@ def _protocol(plan: Plan, contract: Contract, record: Record) -> str:
                 f" betas {recipe.betas[0]:g} and {recipe.betas[1]:g}, weight decay"
                 f" {recipe.weight_decay:g}, batch {recipe.batch}, {recipe.epochs} epochs,"
                 f" {'balanced' if recipe.balanced else 'plain'} cross-entropy, seed"
-                f" {plan.config.seed}; bags of {bags}, {tiles}. Deviation from the paper: features"
-                " are standardised inside the graph."
+                f" {plan.config.seed}; bags of {bags}, {tiles}.{standardised}"
             ),
             bullet(
                 f"**Ensemble**: {folds} members, one per fold, trained on the other folds; the step"
@@ -141,8 +145,8 @@ def _protocol(plan: Plan, contract: Contract, record: Record) -> str:
                 "**Test**: patients held out from all of the above, scored by the sealed bundle"
                 " through `deepsmile.pipeline.score_bag`, whole slides; a patient's probability is"
                 f" the mean of the slides'. Intervals: {COVERAGE:.0%}; of AUROC by DeLong, of"
-                " sensitivity and specificity by Wilson, of the rest by bootstrap over patients"
-                f" within classes, {RESAMPLES} resamples."
+                " sensitivity and specificity by Wilson, of the rest by bootstrap over patients,"
+                f" {RESAMPLES} resamples. The ECE has none: noise alone raises it."
             ),
         ]
     )
@@ -182,8 +186,8 @@ def _head(head: Head, record: Record) -> str:
 | AUPRC | {_interval(test["auprc"])} |
 | Brier score, raw | {_interval(test["brier_raw"])} |
 | Brier score, calibrated | {_interval(test["brier"])} |
-| ECE ({ECE_BINS} bins), raw | {_interval(test["ece_raw"])} |
-| ECE ({ECE_BINS} bins), calibrated | {_interval(test["ece"])} |
+| ECE ({ECE_BINS} bins), raw | {test["ece_raw"]:.3f} |
+| ECE ({ECE_BINS} bins), calibrated | {test["ece"]:.3f} |
 
 {inner}
 
@@ -210,11 +214,11 @@ def _declined(head: Head, record: Record) -> tuple[str]:
 def _looked(test: Record) -> str:
     before = test["look"] - 1
     if not before:
-        return "**Test set**: no other head for this label was tested on it for a bundle."
+        return "**Test set**: no other model for this label had been tested on it before."
     return (
-        f"**Test set**: {before} other {'head' if before == 1 else 'heads'} for this label had been"
-        " tested on it for bundles. The more there were, the less the figures say of the next"
-        " cohort."
+        f"**Test set**: {before} other {'model' if before == 1 else 'models'} for this label had"
+        " been tested on it before, for bundles or tables. The more there were, the less the"
+        " figures say of the next cohort."
     )
 
 

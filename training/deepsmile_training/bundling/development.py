@@ -1,17 +1,19 @@
 """Development: a label's patients in the folds that train and validate; the tested are not here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 
+from deepsmile_training.bundling.plan import MIN_TILES
 from deepsmile_training.bundling.source import Source
 from deepsmile_training.cohorts.labels import FoldLabels, resolve_labels
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.rules import Thresholds
 from deepsmile_training.cohorts.splits import Fold, Split
-from deepsmile_training.evidence.folds import stratified_folds
+from deepsmile_training.evidence.delong import LEAST
+from deepsmile_training.evidence.folds import FOLDS
 from deepsmile_training.evidence.sealed import read_seal
 from deepsmile_training.metrics import Labels
 from deepsmile_training.prepared.prepared import Prepared
@@ -55,13 +57,13 @@ class Development:
         return FoldLabels(self.label, self.classes, fold, self.of, self.thresholds)
 
 
-def development_of(source: Source, label: str) -> Development:
-    """A label's development patients, every training that they are needed for possible.
+def development_of(source: Source, label: str, min_tiles: int = MIN_TILES) -> Development:
+    """A label's development patients, all that they and the test are needed for possible.
 
     Raises:
-        CohortInvalid: the label has not two classes, or some training would lack one.
-        RequestInvalid: too few patients of a class to choose a calibration on, or some who were
-            tested before.
+        CohortInvalid: the label has not two classes, or some training would lack one; too few of
+            one have a slide of `min_tiles`, to choose a calibration on or to test.
+        RequestInvalid: some were tested before.
     """
     prepared = source.prepared
     check_split(prepared)
@@ -82,8 +84,25 @@ def development_of(source: Source, label: str) -> Development:
     made = Development(label, found.classes, prepared.split.folds, of, found.thresholds)
     _check_trainings(made)
     read_seal(prepared.root).check_untested(frozenset(of))
-    stratified_folds(made.y, seed=0)
+    scored = {name for name in found.of if _is_scored(source, name, min_tiles)}
+    _check_enough(found, "development", scored.intersection(first.development), FOLDS)
+    _check_enough(found, "test", scored.intersection(first.test), LEAST)
     return made
+
+
+def _is_scored(source: Source, patient: str, min_tiles: int) -> bool:
+    return any(source.tiles(slide) >= min_tiles for slide in source.slides(patient))
+
+
+def _check_enough(labels: FoldLabels, part: str, scored: Iterable[str], needed: int) -> None:
+    """Raises CohortInvalid where fewer of a class would be scored than its figures need."""
+    for name, count in zip(labels.classes, labels.count_of(scored), strict=True):
+        if count < needed:
+            raise CohortInvalid(
+                f"label {labels.label}: {needed} {part} patients of each class need a slide of"
+                f" enough tiles, and {count} of {name} have one",
+                hint="Bring more patients, or ask for fewer tiles with --min-tiles.",
+            )
 
 
 def check_split(prepared: Prepared) -> None:

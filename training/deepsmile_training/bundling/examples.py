@@ -98,7 +98,8 @@ def example_of(
         SlideError, Abstention: it cannot be read.
         RequestInvalid: the head looks at all tiles alike.
     """
-    bag = source.bag(one.slide.name)
+    bag, contract = source.bag(one.slide.name), source.known.features
+    assert isinstance(contract, FeatureContract), "a bundle's features are of slides"
     path = originals.found.get(one.slide.name)
     if path is None:
         raise SlideNotFound("no file of that name is in the folder")
@@ -111,7 +112,7 @@ def example_of(
         title=f"Slide {bag.slide_sha256[:12]}: {classes[one.slide.y]}",
         caption=f"Probability of {head.positive} {one.scored.probability:.3f}:"
         f" {verdict} called {classes[one.called]}{kept}. {len(weights)} tiles.",
-        tiles=cut_tiles(path, bag, rows, originals.reader, source.known.features),
+        tiles=cut_tiles(path, bag, rows, originals.reader, contract),
         weights=weights[rows],
     )
 

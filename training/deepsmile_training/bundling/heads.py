@@ -21,7 +21,7 @@ from deepsmile_training.evidence.points import DECISION
 from deepsmile_training.evidence.predictions import ValidationPredictions
 from deepsmile_training.mil.ensemble import export_ensemble
 from deepsmile_training.trust.conformal import conformal_rank, fit_conformal
-from deepsmile_training.trust.novelty import fit_novelty, slides_needed
+from deepsmile_training.trust.novelty import fit_novelty, patients_needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +92,14 @@ def make_conformal(
 
 
 def make_novelty(held_out: HeldOut, rate: float, path: Path, notes: list[str]) -> Novelty | None:
-    """Null where there are too few slides for the rate."""
-    needed, slides = slides_needed(rate), len(held_out.means)
-    if slides < needed:
+    """Null where there are too few patients for the rate."""
+    needed, patients = patients_needed(rate), len(set(held_out.patients))
+    if patients < needed:
         notes.append(
-            f"No novelty rule: a rate of {rate:g} needs {needed} development slides, and there are"
-            f" {slides}."
+            f"No novelty rule: a rate of {rate:g} needs {needed} development patients, and there"
+            f" are {patients}."
         )
         return None
     folds = [np.flatnonzero(held_out.folds == k) for k in np.unique(held_out.folds)]
-    return fit_novelty(held_out.means, folds, rate=rate).write(path)
+    fitted = fit_novelty(held_out.means, folds, patients=held_out.patients, rate=rate)
+    return fitted.write(path)

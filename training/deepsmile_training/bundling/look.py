@@ -78,7 +78,7 @@ def look_at_test(
         slide for name in patients for slide in _score(candidate, head, source, labels, name)
     )
     test = _predictions(slides, source)
-    evaluated = on_sealed_test(SealedTest(test, prepared.root), choice)
+    evaluated = on_sealed_test(SealedTest(test, prepared.root, label), choice)
     answers = tuple(answer(head, np.array([p]), None) for p in test.p.tolist())
     return Tested(evaluated, answers, slides)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from deepsmile.bag import Features
 from deepsmile.pipeline import positive_probabilities
 from deepsmile_training.bundling.development import Development
+from deepsmile_training.bundling.kept import trained_once
 from deepsmile_training.bundling.source import Source
 from deepsmile_training.cohorts.labels import FoldLabels
 from deepsmile_training.evidence.predictions import ValidationPredictions
@@ -44,6 +45,8 @@ class HeldOut:
     """(slides, D) mean feature of each."""
     folds: NDArray[np.int64]
     """(slides,)"""
+    patients: tuple[str, ...]
+    """Whose each slide is."""
     tiles: int
     too_small: int
     """Slides with fewer tiles than the head asks for; no other number counts them."""
@@ -57,7 +60,7 @@ def trainings_needed(folds: int) -> int:
 def train_members(
     source: Source, development: Development, config: MilConfig, advance: Callable[[], None]
 ) -> Members:
-    """Train all of them; equal seeds give equal members."""
+    """Train all of them, or go on where it stopped; equal seeds give equal members."""
 
     def member(labels: FoldLabels) -> Fitted:
         fitted = train_one(source, labels, config)
@@ -79,8 +82,13 @@ def train_members(
 
 def train_one(source: Source, labels: FoldLabels, config: MilConfig) -> Fitted:
     """A head on the training part of these labels; their validation chooses its step."""
-    training, validation = (source.labelled(labels, part, config) for part in ("train", "val"))
-    return fit(config.head, training, validation=validation, recipe=config.recipe, seed=config.seed)
+
+    def train() -> Fitted:
+        training, validation = (source.labelled(labels, part, config) for part in ("train", "val"))
+        recipe, seed = config.recipe, config.seed
+        return fit(config.head, training, validation=validation, recipe=recipe, seed=seed)
+
+    return trained_once(source, labels, config, train)
 
 
 def predict_held_out(
@@ -88,7 +96,7 @@ def predict_held_out(
 ) -> HeldOut:
     """Out-of-fold probabilities of patients, the mean of their slides' (RESOLUTIONS row 18)."""
     p: dict[str, list[float]] = {}
-    means, folds, tiles, too_small = [], [], 0, 0
+    means, folds, owners, tiles, too_small = [], [], [], 0, 0
     for k, patients in enumerate(development.folds):
         for patient in patients:
             for bag in source.bags(patient):
@@ -98,6 +106,7 @@ def predict_held_out(
                 p.setdefault(patient, []).append(probability(members.judges[k], bag.features))
                 means.append(bag.features.mean(axis=0, dtype=np.float64))  # (D,)
                 folds.append(k)
+                owners.append(patient)
                 tiles += len(bag.features)
     names = tuple(sorted(p))
     validation = ValidationPredictions(
@@ -106,7 +115,9 @@ def predict_held_out(
         p=np.array([np.mean(p[name]) for name in names], np.float64),
         slides=tuple(len(p[name]) for name in names),
     )
-    return HeldOut(validation, np.array(means), np.array(folds, np.int64), tiles, too_small)
+    return HeldOut(
+        validation, np.array(means), np.array(folds, np.int64), tuple(owners), tiles, too_small
+    )
 
 
 @torch.no_grad()

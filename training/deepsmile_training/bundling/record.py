@@ -111,8 +111,8 @@ def tested_record(made: MadeHead, tested: Tested, report: EvidenceReport) -> dic
             "auprc": _plain(figures[0].auprc),
             "brier_raw": _plain(figures[1].raw.brier),
             "brier": _plain(figures[1].calibrated.brier),
-            "ece_raw": _plain(figures[1].raw.ece),
-            "ece": _plain(figures[1].calibrated.ece),
+            "ece_raw": figures[1].raw.ece,
+            "ece": figures[1].calibrated.ece,
             "points": {
                 one.point.name: {
                     "sensitivity": _plain(one.sensitivity),

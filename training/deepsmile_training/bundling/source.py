@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+
+import numpy as np
 
 from deepsmile.bag import FeatureBag, load_bag
 from deepsmile.contract import FeatureContract
@@ -38,8 +41,15 @@ class Source:
 
     def bag(self, slide: str) -> FeatureBag:
         """All tiles of a slide."""
-        folder = self.prepared.root / "features" / self.known.folder
-        return load_bag(folder / f"{slide}.npz", self.known.features.digest)
+        return load_bag(self._path(slide), self.known.features.digest)
+
+    def _path(self, slide: str) -> Path:
+        return self.prepared.root / "features" / self.known.folder / f"{slide}.npz"
+
+    def tiles(self, slide: str) -> int:
+        """How many a slide has; their features stay unread."""
+        with np.load(self._path(slide)) as arrays:
+            return len(arrays["cells"])
 
     def labelled(self, labels: FoldLabels, part: Part, config: MilConfig) -> Labelled:
         """One part of a fold, as a head is trained on it."""

@@ -82,8 +82,8 @@ def _protocol(provenance: dict[str, Any]) -> str:
 - **Prediction sets and novelty**: on the same out-of-fold probabilities, and on held-out distances
   of the slides' mean features.
 - **Test**: {cohort["test_slides"]} slides held out from all of the above, scored through
-  `deepsmile.pipeline.score_bag`. Intervals: {COVERAGE:.0%}, percentile bootstrap over slides within
-  classes, {RESAMPLES} resamples.
+  `deepsmile.pipeline.score_bag`. Intervals: {COVERAGE:.0%}, percentile bootstrap over slides,
+  {RESAMPLES} resamples. The ECE has none: noise alone raises it.
 """
 
 
@@ -106,8 +106,8 @@ def _head(head: Head, provenance: dict[str, Any]) -> str:
 | AUC | {_interval(figures["auc"])} |
 | Brier score, raw | {_interval(figures["brier_raw"])} |
 | Brier score, calibrated | {_interval(figures["brier"])} |
-| ECE ({ECE_BINS} bins), raw | {_interval(figures["ece_raw"])} |
-| ECE ({ECE_BINS} bins), calibrated | {_interval(figures["ece"])} |
+| ECE ({ECE_BINS} bins), raw | {figures["ece_raw"]:.3f} |
+| ECE ({ECE_BINS} bins), calibrated | {figures["ece"]:.3f} |
 
 AUC out of fold, for comparison: {inner:.3f}.
 

@@ -17,7 +17,7 @@ from deepsmile_training.evidence.predictions import ValidationPredictions
 from deepsmile_training.metrics import Labels, auc
 from deepsmile_training.mil.ensemble import export_ensemble
 from deepsmile_training.trust.conformal import fit_conformal
-from deepsmile_training.trust.novelty import RATE, fit_novelty, mean_features, slides_needed
+from deepsmile_training.trust.novelty import RATE, fit_novelty, mean_features, patients_needed
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,6 @@ def make_head(
 
 def _novelty(bags: list[Features], split: Split, path: Path) -> Novelty | None:
     """Fitted on the slides outside the test set and written to `path`; None: they are too few."""
-    if sum(map(len, split.folds)) < slides_needed(RATE):
+    if sum(map(len, split.folds)) < patients_needed(RATE):
         return None
     return fit_novelty(mean_features(bags), split.folds).write(path)

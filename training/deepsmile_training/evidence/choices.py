@@ -1,12 +1,13 @@
 """Choices: everything that validation decides, frozen and hashed before a test set is opened."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from deepsmile.calibration import Calibration
 from deepsmile.contract import OperatingPoint
 from deepsmile.digest import digest_of
-from deepsmile_training.evidence.calibrate import apply, choose_calibration
+from deepsmile_training.evidence.calibrate import FITTERS, apply, choose_calibration
+from deepsmile_training.evidence.folds import FOLDS
 from deepsmile_training.evidence.points import TARGETS, Targets, choose_points
 from deepsmile_training.evidence.predictions import ValidationPredictions, selects
 
@@ -21,17 +22,21 @@ class Choice:
     """Of each calibration, cross-fitted on validation."""
     validation: str
     """Digest of the validation predictions."""
+    targets: Targets
+    seed: int
+    """Of the folds that judge calibrations."""
     patients: frozenset[str] = field(repr=False)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all of it; the validation digest stands for the patients."""
+        """SHA-256 over all that decides it: processors differ in what they make of that."""
         return digest_of(
             {
-                "calibration": self.calibration.model_dump(),
-                "points": [point.model_dump() for point in self.points],
-                "log_losses": self.log_losses,
                 "validation": self.validation,
+                "targets": asdict(self.targets),
+                "seed": self.seed,
+                "folds": FOLDS,
+                "calibrations": list(FITTERS),
             }
         )
 
@@ -53,5 +58,7 @@ def make_choice(
         points=choose_points(calibrated, targets),
         log_losses=chosen.log_losses,
         validation=validation.digest,
+        targets=targets,
+        seed=seed,
         patients=frozenset(validation.patients),
     )

@@ -15,6 +15,8 @@ from deepsmile_training.evidence.predictions import Predictions
 from deepsmile_training.metrics import COVERAGE, Estimate, Labels, Probabilities
 
 NORMAL = NormalDist()
+LEAST = 2
+"""Patients of a class."""
 Z = NORMAL.inv_cdf((1 + COVERAGE) / 2)
 
 
@@ -54,14 +56,20 @@ def compare(model: Predictions, other: Predictions) -> Comparison:
     return Comparison(_estimate(difference, max(variance, 0.0), low=-1), z, 2 * NORMAL.cdf(-abs(z)))
 
 
+def require_two(y: Labels) -> None:
+    """Raises RequestInvalid where a class of y (n,) has one patient, who does not vary, or none."""
+    m, n = int((y == 1).sum()), int((y == 0).sum())
+    if min(m, n) < LEAST:
+        detail = f"DeLong's interval needs two patients of each class: {m} positive, {n} negative"
+        raise RequestInvalid(detail, hint="Bring more patients.")
+
+
 def areas_and_covariance(
     p: NDArray[np.float64], y: Labels
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """AUROCs (k,) of k models' probabilities (k, n), and their covariance (k, k)."""
+    require_two(y)
     m, n = int((y == 1).sum()), int((y == 0).sum())
-    if min(m, n) < 2:
-        detail = f"DeLong's interval needs two patients of each class: {m} positive, {n} negative"
-        raise RequestInvalid(detail, hint="Bring more patients.")
     ordered = np.concatenate([p[:, y == 1], p[:, y == 0]], axis=1)  # (k, m + n)
     ranks = rankdata(ordered, axis=1)  # (k, m + n) midranks
     positive = (ranks[:, :m] - rankdata(ordered[:, :m], axis=1)) / n  # (k, m) V10

@@ -1,10 +1,13 @@
 """Evaluated: what a choice makes of patients that took no part in it."""
 
+import math
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepsmile.errors import RequestInvalid
 from deepsmile_training.evidence.calibrate import apply
 from deepsmile_training.evidence.choices import Choice, make_choice
 from deepsmile_training.evidence.folds import FOLDS, stratified_folds
@@ -52,12 +55,26 @@ def on_sealed_test(sealed: SealedTest, choice: Choice) -> Evaluated:
     return Evaluated(SEALED, test, calibrated, called, np.zeros(len(test.y), np.int64), opened.look)
 
 
+NEEDED = next(n for n in count(FOLDS) if n - math.ceil(n / FOLDS) >= FOLDS)
+"""Patients of a class, so that each fold's choice has enough of them for folds of its own."""
+
+
 @selects
 def cross_evaluated(
     validation: ValidationPredictions, *, targets: Targets = TARGETS, seed: int = 0
 ) -> Evaluated:
-    """Without a test set: every fold by the choice made on the others, choosing included."""
-    n = len(validation.y)
+    """Without a test set: every fold by the choice made on the others, choosing included.
+
+    Raises:
+        RequestInvalid: a class has fewer than `NEEDED` patients.
+    """
+    n, rarest = len(validation.y), int(np.bincount(validation.y, minlength=2).min())
+    if rarest < NEEDED:
+        raise RequestInvalid(
+            f"{NEEDED} patients of each class are needed without a validation table, and one has"
+            f" {rarest}",
+            hint="Bring more patients, or others to choose on with --validation.",
+        )
     calibrated = np.full(n, np.nan)  # (n,)
     blocks = np.zeros(n, np.int64)  # (n,)
     called: dict[str, NDArray[np.bool_]] = {}

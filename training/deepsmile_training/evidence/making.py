@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.evidence.choices import Choice, make_choice
+from deepsmile_training.evidence.elsewhere import elsewhere
 from deepsmile_training.evidence.evaluated import Evaluated, cross_evaluated, on_sealed_test
 from deepsmile_training.evidence.learning import Run, learning_curve
 from deepsmile_training.evidence.points import Targets
@@ -34,12 +35,13 @@ def evaluate_tables(tables: Tables, targets: Targets, seed: int) -> tuple[Evalua
     """Choose on validation; then, and only then, look at the test set."""
     if tables.validation is None:
         validation = read_predictions(tables.predictions, ValidationPredictions, tables.of)
-        choice = make_choice(validation, targets=targets, seed=seed)
-        return cross_evaluated(validation, targets=targets, seed=seed), choice
+        evaluated = cross_evaluated(validation, targets=targets, seed=seed)
+        return evaluated, make_choice(validation, targets=targets, seed=seed)
     validation = read_predictions(tables.validation, ValidationPredictions, tables.of)
     choice = make_choice(validation, targets=targets, seed=seed)
     test = read_predictions(tables.predictions, TestPredictions, tables.of)
-    sealed = SealedTest(test, tables.predictions.parent)
+    there = elsewhere(tables.predictions.parent)
+    sealed = SealedTest(test, there.place, there.asked(tables.of))
     return on_sealed_test(sealed, choice), choice
 
 

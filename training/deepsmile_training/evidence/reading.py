@@ -1,5 +1,6 @@
 """Reading: predictions from a CSV of patients or of slides."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Never, TypeVar
 
@@ -9,6 +10,7 @@ from scipy.special import expit
 
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.cohorts.tables import read_cells
+from deepsmile_training.evidence.elsewhere import elsewhere
 from deepsmile_training.evidence.predictions import Predictions, ValidationPredictions
 from deepsmile_training.evidence.sealed import read_seal
 from deepsmile_training.metrics import Labels, Probabilities
@@ -18,6 +20,8 @@ Kind = TypeVar("Kind", bound=Predictions)
 CLASS = "p_"
 """How columns begin that hold the probability of one of several classes."""
 
+EXACT = 12
+"""Decimals of a probability made of a logit; in the next ones processors differ."""
 KNOWN = ("patient", "y", "p", "logit", "slide", "part")
 """Columns with a meaning of their own; every other one makes subgroups."""
 
@@ -37,7 +41,7 @@ def read_predictions(path: Path, kind: type[Kind], of: str | None = None) -> Kin
     _check_part(table, kind, path)
     _check_repeats(table, path)
     table["p"] = _probabilities(table, path)
-    table["y"] = _labels(table, path)
+    table["y"] = _labels(table, path, ("0", "1"))
     columns = [name for name in table.columns if name not in KNOWN]
     groups = table.groupby("patient", sort=False)
     for name in ("y", *columns):
@@ -47,7 +51,7 @@ def read_predictions(path: Path, kind: type[Kind], of: str | None = None) -> Kin
             _refuse(path, f"the slides of the patient in row {row + 1} disagree on {name}")
     first = groups.first()
     if issubclass(kind, ValidationPredictions):
-        read_seal(path.parent).check_untested(frozenset(first.index))
+        read_seal(elsewhere(path.parent).place).check_untested(frozenset(first.index))
     return kind(
         patients=tuple(first.index),
         y=first["y"].to_numpy(np.int64),
@@ -84,8 +88,8 @@ def _one_against_rest(table: pd.DataFrame, of: str | None, path: Path) -> pd.Dat
         raise RequestInvalid(f"{path.name} has {found}, and class {of} is asked for", hint=hint)
     if of is None:
         return table
-    known = {str(index): str(int(name == of)) for index, name in enumerate(names)}
-    y = table["y"].map(known).fillna(table["y"])  # (rows,) what is no class is refused later
+    told = [f"{index} ({name})" for index, name in enumerate(names)]
+    y = (_labels(table, path, told) == names.index(of)).astype(np.int64)  # (rows,)
     return table.assign(y=y, p=table[f"{CLASS}{of}"]).drop(columns=columns)
 
 
@@ -122,16 +126,16 @@ def _probabilities(table: pd.DataFrame, path: Path) -> Probabilities:
     if wrong.any():
         row = int(wrong.argmax())
         _refuse(path, f"row {row + 1}: {given[0]} is {table[given[0]].iloc[row]!r}")
-    return values if given == ["p"] else np.asarray(expit(values), np.float64)
+    return values if given == ["p"] else np.round(expit(values), EXACT)
 
 
-def _labels(table: pd.DataFrame, path: Path) -> Labels:
-    """(rows,)"""
+def _labels(table: pd.DataFrame, path: Path, classes: Sequence[str]) -> Labels:
+    """(rows,) indices of classes, which are named for whoever gave another one."""
     y = pd.to_numeric(table["y"], errors="coerce").to_numpy(np.float64)  # (rows,)
-    wrong = ~np.isin(y, (0, 1))  # (rows,) NaN is neither
+    wrong = ~np.isin(y, range(len(classes)))  # (rows,) NaN is none
     if wrong.any():
-        row = int(wrong.argmax())
-        _refuse(path, f"row {row + 1}: y is {table['y'].iloc[row]!r}, neither 0 nor 1")
+        row, known = int(wrong.argmax()), ", ".join(classes)
+        _refuse(path, f"row {row + 1}: y is {table['y'].iloc[row]!r}, none of {known}")
     return y.astype(np.int64)
 
 

@@ -76,7 +76,8 @@ class Scale(Part):
     mean_probability: float
     log_loss: float
     brier: Estimate
-    ece: Estimate
+    ece: float
+    """Without an interval: noise raises it, so a bootstrap's would lie above the truth."""
     auroc: float
     """Within the patients that share a calibration, averaged."""
     reliability: tuple[Bin, ...]
@@ -234,7 +235,7 @@ def _scale(evaluated: Evaluated, p: Probabilities, seed: int) -> Scale:
         mean_probability=float(p.mean()),
         log_loss=log_loss(p, y),
         brier=bootstrap(brier, p, y, seed),
-        ece=bootstrap(ece, p, y, seed),
+        ece=ece(p, y),
         auroc=evaluated.auc_within_blocks(p),
         reliability=reliability(p, y),
     )

@@ -1,5 +1,8 @@
 """Sealed: test patients whom no choice is made on, and no model is chosen for twice."""
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,16 +12,22 @@ from deepsmile.errors import RequestInvalid
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.sealed import Record, Sealed, read_sealed
 from deepsmile_training.evidence.choices import Choice
+from deepsmile_training.evidence.delong import require_two
 from deepsmile_training.evidence.predictions import TestPredictions
 
 SEAL = "tests.seal.json"
 """In a folder of tables, or of a cohort: who was tested there."""
+LOCK = ".tests.seal.lock"
+"""Beside it, so that of tests at one time each knows of the others."""
 
 
 class Opening(Record):
     """A model's test; names and probabilities are hashed."""
 
+    label: str
+    """What it was asked; empty where a table does not say."""
     choice: str
+    """Empty: a training of a table; it is counted, and forbids nothing."""
     validation: str
     """Digest of the predictions that the choice was made on."""
     patients: dict[str, tuple[int, str]]
@@ -29,20 +38,23 @@ class Opening(Record):
         return self.patients.keys() & other.patients.keys()
 
     def asks_as(self, other: Self) -> bool:
-        """Whether some patients are of both, with the same labels."""
+        """Whether some patients are of both, for one label; without names, with equal labels."""
         shared = self.shared(other)
+        if self.label and other.label:
+            return bool(shared) and self.label == other.label
         return bool(shared) and all(self.patients[k][0] == other.patients[k][0] for k in shared)
 
-    def chooses_again(self, other: Self) -> bool:
-        """Whether it is of a model whose test the other saw, by another choice.
-
-        A model is known by what it says: of all validation patients, or of all shared ones.
-        """
+    def is_of_one_model_with(self, other: Self) -> bool:
+        """A model is known by what it says: of all validation patients, or of all shared ones."""
         shared = self.shared(other)
-        if not shared or self.choice == other.choice:
-            return False
         says_the_same = all(self.patients[k][1] == other.patients[k][1] for k in shared)
-        return says_the_same or self.validation == other.validation
+        chosen_on_the_same = self.validation == other.validation != ""
+        return bool(shared) and (says_the_same or chosen_on_the_same)
+
+    def chooses_again(self, other: Self) -> bool:
+        """Whether it is of a model whose test the other saw, by another choice."""
+        choices = {self.choice, other.choice}
+        return len(choices) == 2 and "" not in choices and self.is_of_one_model_with(other)
 
 
 class Seal(Sealed):
@@ -52,7 +64,7 @@ class Seal(Sealed):
 
     def check_untested(self, patients: frozenset[str]) -> None:
         """Raises RequestInvalid where some of them were tested."""
-        tested = {key for one in self.openings for key in one.patients}
+        tested = {key for one in self.openings if one.choice for key in one.patients}
         again = sum(_hashed(name) in tested for name in patients)
         if again:
             raise RequestInvalid(
@@ -75,8 +87,12 @@ class Seal(Sealed):
         return self.model_copy(update={"openings": (*self.openings, opening)})
 
     def look_of(self, opening: Opening) -> int:
-        """1 for the first test of a question on any of its patients, 2 for the second, ..."""
-        return [one for one in self.openings if one.asks_as(opening)].index(opening) + 1
+        """1 for the first model that was asked this of any of its patients, 2 for the second."""
+        models: list[Opening] = []
+        for one in filter(opening.asks_as, self.openings):
+            if not any(one.is_of_one_model_with(model) for model in models):
+                models.append(one)
+        return [one.is_of_one_model_with(opening) for one in models].index(True) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,19 +108,25 @@ class SealedTest:
     """Test predictions that nobody sees before a choice is made, nor with a second choice.
 
     What opened them is kept in `folder`, so that it holds for later runs and other models too.
-    Patients that the choice was made on are refused.
+    Patients that the choice was made on are refused. `label` is what the model was asked.
     """
 
-    __slots__ = ("__folder", "__test")
+    __slots__ = ("__folder", "__label", "__test")
 
-    def __init__(self, test: TestPredictions, folder: Path) -> None:
+    def __init__(self, test: TestPredictions, folder: Path, label: str = "") -> None:
         if not isinstance(test, TestPredictions):
             raise TypeError(f"only TestPredictions are sealed, not {type(test).__name__}")
         self.__test = test
         self.__folder = folder
+        self.__label = label
 
     def open(self, choice: Choice) -> Opened:
-        """The predictions, for this choice from now on."""
+        """The predictions, for this choice from now on.
+
+        Raises:
+            RequestInvalid: they were opened for another one, or no figure could be made of them;
+                then they stay closed.
+        """
         if not isinstance(choice, Choice):
             raise TypeError(f"a Choice opens a test set, not {type(choice).__name__}")
         shared = choice.patients.intersection(self.__test.patients)
@@ -113,13 +135,16 @@ class SealedTest:
                 f"{len(shared)} test patients are among those that the choice was made on",
                 hint="Remove them from validation and choose again.",
             )
-        before = read_seal(self.__folder)
-        before.check_untested(choice.patients)
-        opening = _opening(self.__test, choice)
-        after = before.with_opening(opening)
-        if after is not before:
-            _write(after, self.__folder)
+        self.__test.require_ranking()
+        require_two(self.__test.y)
+        opening = _opening(self.__test, self.__label, choice)
+        after = _keep(opening, self.__folder, choice.patients)
         return Opened(self.__test, after.look_of(opening))
+
+
+def note_training(test: TestPredictions, folder: Path, label: str) -> None:
+    """Keep in a folder's seal that a model was tested, though nothing was chosen for it by us."""
+    _keep(_opening(test, label), folder)
 
 
 def read_seal(folder: Path) -> Seal:
@@ -134,9 +159,14 @@ def read_seal(folder: Path) -> Seal:
         raise RequestInvalid(f"the seal of tests is damaged: {error.detail}", hint=hint) from error
 
 
-def _write(seal: Seal, folder: Path) -> None:
+@contextmanager
+def _in_turn(folder: Path) -> Iterator[None]:
+    """One test after the other; what keeps the seal from being written is said."""
     try:
-        seal.write(folder / SEAL)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
     except OSError as error:
         raise RequestInvalid(
             f"the seal {SEAL} cannot be written beside the test predictions: {error.strerror}",
@@ -144,10 +174,26 @@ def _write(seal: Seal, folder: Path) -> None:
         ) from error
 
 
-def _opening(test: TestPredictions, choice: Choice) -> Opening:
+def _keep(opening: Opening, folder: Path, chosen_on: frozenset[str] = frozenset()) -> Seal:
+    """The seal with an opening, unless that is refused."""
+    with _in_turn(folder):
+        before = read_seal(folder)
+        before.check_untested(chosen_on)
+        after = before.with_opening(opening)
+        if after is not before:
+            after.write(folder / SEAL)
+    return after
+
+
+def _opening(test: TestPredictions, label: str, choice: Choice | None = None) -> Opening:
     rows = zip(test.patients, test.y.tolist(), test.p.tolist(), strict=True)
     patients = {_hashed(name): (y, _hashed([name, p])) for name, y, p in rows}
-    return Opening(choice=choice.digest, validation=choice.validation, patients=patients)
+    return Opening(
+        label=label,
+        choice=choice.digest if choice else "",
+        validation=choice.validation if choice else "",
+        patients=patients,
+    )
 
 
 def _hashed(value: object) -> str:

@@ -1,10 +1,12 @@
 """Novelty: the training slides' space, and a threshold that spares slides like them.
 
-The threshold is a conformal quantile of the scores of slides in folds that took no part in the
-space they were scored in. So at most `rate` of further slides that are exchangeable with the
-training slides are declined, but for the last step: the space that is served is fitted on all
-folds, which brings such slides a little nearer (as cross-conformal prediction does; measured in
-the tests). How many unlike slides are found is no promise: it depends on how unlike they are.
+The threshold is a conformal quantile of the scores of patients in folds that took no part in the
+space they were scored in; a patient's is the largest of its slides', so that the promise holds
+whichever of a patient's slides is sent. So at most `rate` of further patients who are exchangeable
+with those of the training have a slide declined, but for the last step: the space that is served
+is fitted on all folds, which brings such slides a little nearer (as cross-conformal prediction
+does; measured in the tests). How many unlike slides are found is no promise: it depends on how
+unlike they are.
 """
 
 import math
@@ -43,6 +45,8 @@ class FittedNovelty:
     rate: float
     slides: int
     """On whose held-out scores the threshold was chosen."""
+    patients: int
+    """Whose slides they are."""
 
     def write(self, path: Path) -> Novelty:
         """Write the space, and what the contract says of it."""
@@ -52,8 +56,13 @@ class FittedNovelty:
             sha256=digest_of_file(path),
             threshold=self.threshold,
             rate=self.rate,
-            basis=f"held-out scores of {self.slides} training slides",
+            basis=f"held-out scores of {self.slides} training slides{self._of_patients}",
         )
+
+    @property
+    def _of_patients(self) -> str:
+        one_each = self.patients == self.slides
+        return "" if one_each else f", the largest of each of {self.patients} patients"
 
 
 def mean_features(bags: Sequence[Features]) -> Means:
@@ -61,24 +70,36 @@ def mean_features(bags: Sequence[Features]) -> Means:
     return np.stack([bag.mean(axis=0, dtype=np.float64) for bag in bags])
 
 
-def slides_needed(rate: float) -> int:
-    """Fewest slides on which a threshold can keep the rate."""
+def patients_needed(rate: float) -> int:
+    """Fewest patients on whom a threshold can keep the rate."""
     return math.ceil(round(1 / rate, 9)) - 1
 
 
 def fit_novelty(
-    means: Means, folds: Sequence[Indices], *, rate: float = RATE, directions: int = DIRECTIONS
+    means: Means,
+    folds: Sequence[Indices],
+    *,
+    patients: Sequence[str] | None = None,
+    rate: float = RATE,
+    directions: int = DIRECTIONS,
 ) -> FittedNovelty:
     """Fit on the slides that `folds` name, patients never in two of them.
 
+    Args:
+        patients: Whose each slide is; None: each has one.
+
     Raises:
-        RequestInvalid: too few slides for the rate, or fewer than two folds.
+        RequestInvalid: too few patients for the rate, or fewer than two folds.
     """
-    slides = sum(len(fold) for fold in folds)
-    if slides < slides_needed(rate) or len(folds) < 2:
+    slides = np.concatenate(folds)  # (n,)
+    _, owners = np.unique(
+        slides if patients is None else np.array(patients)[slides], return_inverse=True
+    )  # (n,)
+    people = int(owners.max()) + 1
+    if people < patients_needed(rate) or len(folds) < 2:
         raise RequestInvalid(
-            f"a novelty threshold for a rate of {rate:g} needs {slides_needed(rate)} slides in"
-            f" folds, not {slides} in {len(folds)}"
+            f"a novelty threshold for a rate of {rate:g} needs {patients_needed(rate)} patients in"
+            f" folds, not {people} in {len(folds)}"
         )
     spaces = [_space(means[_others(folds, k)], directions) for k in range(len(folds))]
     rests = [
@@ -90,9 +111,11 @@ def fit_novelty(
         for space, fold in zip(spaces, folds, strict=True)
         for i in fold
     ]
-    threshold = np.sort(scores)[conformal_rank(slides, 1 - rate) - 1]
-    whole = replace(_space(means[np.concatenate(folds)], directions), rest=rest)
-    return FittedNovelty(whole, float(threshold), rate, slides)
+    largest = np.zeros(people)  # (people,)
+    np.maximum.at(largest, owners, scores)
+    threshold = np.sort(largest)[conformal_rank(people, 1 - rate) - 1]
+    whole = replace(_space(means[slides], directions), rest=rest)
+    return FittedNovelty(whole, float(threshold), rate, len(slides), people)
 
 
 def _others(folds: Sequence[Indices], left_out: int) -> Indices:
