@@ -45,12 +45,17 @@ OUT_OF_MEMORY = re.compile(r"MemoryError|bad_alloc|[Ff]ailed to allocate|Insuffi
 PIPE_BYTES = 1 << 20
 LAST_WORDS = 300
 FORKED_BYTES = 16
+FORK_S = 60.0
+"""Longest wait for a fork: a host that has just started imports the readers first."""
+END_S = 5.0
+"""Longest wait for a killed process; one that waits for a dead mount does not die."""
 
 
 class ReaderHost:
     """The process that forks the readers, and the socket to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, fork_s: float = FORK_S) -> None:
+        self._fork_s = fork_s
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -69,14 +74,14 @@ class ReaderHost:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        return self.stop.alive and self._process.poll() is None
 
     @contextmanager
     def fork(self, request: ReadRequest) -> Iterator["ReaderChannel"]:
         """A reader process and the pipe from it; dead and reaped on the way out.
 
         Raises:
-            ReaderKilled: the host itself is gone.
+            ReaderKilled: the host itself is gone, or silent.
         """
         receive_fd, send_fd = os.pipe()
         with (
@@ -87,13 +92,14 @@ class ReaderHost:
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
             with os.fdopen(send_fd, "wb", buffering=0) as sink:
                 pidfd = self._ask_for_fork(request, [sink.fileno(), errors.fileno()])
-            channel = ReaderChannel(self._control, pidfd, pipe, errors, request)
+            channel = ReaderChannel(self, pidfd, pipe, errors, request)
             try:
                 yield channel
             finally:
                 channel.end()
 
     def _ask_for_fork(self, request: ReadRequest, fds: list[int]) -> int:
+        self._control.settimeout(self._fork_s)
         try:
             socket.send_fds(self._control, [request.model_dump_json().encode()], fds)
             _, pidfds, _, _ = socket.recv_fds(self._control, FORKED_BYTES, maxfds=1)
@@ -101,8 +107,22 @@ class ReaderHost:
             pidfds = []
         if not pidfds:
             self.stop()  # it may look alive for a moment longer; the next slide needs another
-            raise ReaderKilled("the readers' host process was killed from outside")
+            raise ReaderKilled("the readers' host process was killed from outside, or is stuck")
         return pidfds[0]
+
+    def exit_code(self) -> int:
+        """Of the reader that was killed or ended: its exit code, or minus its signal.
+
+        A host that does not say is stopped: its reader cannot die, or it is gone itself.
+        """
+        self._control.settimeout(END_S)
+        status = b""
+        with contextlib.suppress(OSError):
+            status = self._control.recv(STATUS.size)
+        if not status:
+            self.stop()
+            return -signal.SIGKILL
+        return int(STATUS.unpack(status)[0])
 
 
 def _inherited() -> dict[str, str]:
@@ -112,7 +132,8 @@ def _inherited() -> dict[str, str]:
 def _stop(process: subprocess.Popen[bytes], control: socket.socket) -> None:
     control.close()
     process.kill()
-    process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(END_S)
 
 
 class ReaderChannel:
@@ -120,13 +141,13 @@ class ReaderChannel:
 
     def __init__(
         self,
-        control: socket.socket,
+        host: ReaderHost,
         pidfd: int,
         pipe: IO[bytes],
         errors: IO[bytes],
         request: ReadRequest,
     ) -> None:
-        self._control, self._pidfd, self._pipe = control, pidfd, pipe
+        self._host, self._pidfd, self._pipe = host, pidfd, pipe
         self._errors, self._request = errors, request
         self._exit_code: int | None = None
 
@@ -168,8 +189,7 @@ class ReaderChannel:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             os.close(self._pidfd)
-            status = self._control.recv(STATUS.size)
-            self._exit_code = int(STATUS.unpack(status)[0]) if status else -signal.SIGKILL
+            self._exit_code = self._host.exit_code()
         return self._exit_code
 
     def _death(self) -> DeepSmileError:

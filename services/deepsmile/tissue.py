@@ -95,7 +95,7 @@ def find_tissue(overview: Overview, contract: FeatureContract) -> Tissue:
     rule = contract.tissue
     grey = to_grey(overview.image)
     glass = find_glass(grey, rule.glass) if isinstance(rule, GreySobel) and rule.glass else WHITE
-    candidates = _candidates(overview, grey, rule, glass)
+    candidates = _candidates(overview, grey, contract, glass)
     check_stain(overview, candidates, contract.stain)
     return Tissue(candidates, glass)
 
@@ -146,20 +146,39 @@ def _share(mask: Mask) -> float:
 
 
 def find_glass(grey: GreyImage, rule: GlassRule) -> int:
-    """Mode of the bright greys; 255 when too few pixels stand at it."""
+    """Mode of the bright greys, filler left out; 255 when too few pixels stand at it."""
     counts = np.bincount(grey.ravel(), minlength=256)  # (256,)
+    counts[WHITE] -= np.count_nonzero(filler(grey))
     first = int(np.ceil(rule.min_grey))
     mode = first + int(np.argmax(counts[first:]))
-    share = counts[max(mode - 2, first) : mode + 3].sum() / max(grey.size, 1)
+    share = counts[max(mode - 2, first) : mode + 3].sum() / max(counts.sum(), 1)
     return mode if share >= rule.min_share else WHITE
 
 
-def _candidates(overview: Overview, grey: GreyImage, rule: TissueRule, glass: int) -> Mask:
+def filler(grey: GreyImage) -> Mask:
+    """Pixels that were never scanned, (h, w): exactly 255, as all their neighbours are."""
+    if not grey.size:
+        return np.zeros(grey.shape, np.bool_)
+    white = (grey == WHITE).astype(np.uint8)  # (h, w)
+    return cv2.erode(white, np.ones((3, 3), np.uint8)).astype(np.bool_)
+
+
+def _candidates(overview: Overview, grey: GreyImage, contract: FeatureContract, glass: int) -> Mask:
+    rule = contract.tissue
     if isinstance(rule, KeepAll):
         return overview.shares(grey >= 0) > 0
+    dark = _dark_tiles(overview, grey, contract.stain)
     if isinstance(rule, FesiLike):
-        return overview.shares(fesi_foreground(grey, rule)) >= rule.min_foreground
-    return overview.shares(background(grey, rule, glass)) <= rule.overview_max_background
+        return ~dark & (overview.shares(fesi_foreground(grey, rule)) >= rule.min_foreground)
+    shares = overview.shares(background(grey, rule, glass))
+    return ~dark & (shares <= rule.overview_max_background)
+
+
+def _dark_tiles(overview: Overview, grey: GreyImage, rule: StainRule) -> Mask:
+    """Tiles too dark to be brightfield, by the rule for whole slides: black filler, mostly."""
+    if not isinstance(rule, HEStain):
+        return overview.shares(grey < 0) > 0
+    return overview.shares(grey < rule.dark_grey) > rule.max_dark
 
 
 def fesi_foreground(grey: GreyImage, rule: FesiLike) -> Mask:

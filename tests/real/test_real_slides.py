@@ -3,15 +3,18 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bundle import Bundle
 from deepsmile.digest import digest_of_file
-from deepsmile.errors import DeepSmileError
+from deepsmile.errors import DeepSmileError, SlideUnsupported
 from deepsmile.pipeline import SlideSource, score_slide
-from deepsmile.reading import Reader
+from deepsmile.reading import OverviewImage, Reader
 from deepsmile.report import Scored, differences
+from deepsmile.tissue import Overview, find_tissue
+from tests.making import feature_contract
 
 ROOT = Path(__file__).parents[2] / ".." / "shared" / "data" / "wsi"
 DICOM = "formats/cmu-1-small-region_dicom"
@@ -104,11 +107,41 @@ def test_a_lone_file_of_a_series_is_that_file_whatever_lies_beside_it(
 def test_a_slide_without_scale_is_scored_when_it_is_given(
     bundle: Bundle, backend: OnnxBackend, reader: Reader
 ) -> None:
-    """TCGA-CR-7395: JPEG 2000, level 1 at a downsample of 2.0005, no MPP."""
+    """TCGA-CR-7395: JPEG 2000, level 1 at a downsample of 2.0005, no MPP; a sixth is filler.
+
+    Five tiles more pass for tissue when that hides its glass, which is grey 238.
+    """
     source = SlideSource(ROOT / "small/tcga-cr-7395-01a-01-ts1.svs", mpp=0.5)
     report = score_slide(source, bundle, backend, reader)
-    assert (report.tiles.seen, report.tiles.used) == (48, 40)
+    assert (report.tiles.seen, report.tiles.used) == (48, 35)
     assert (report.slide.level_used, report.slide.mpp_source) == (1, "request")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+@pytest.mark.parametrize("beside", [0, 255])
+def test_filler_beside_a_slide_is_no_tissue_and_hides_no_glass(
+    reader: Reader, beside: int, share: float
+) -> None:
+    contract = feature_contract()
+    events = list(reader.read(ROOT / NODE, contract, overview=True, tiles=False))
+    (image,) = (event.image for event in events if isinstance(event, OverviewImage))
+    width = round(image.shape[1] * share / 32) * 32
+    filled = np.pad(image, ((0, 0), (0, width), (0, 0)), constant_values=beside)
+    plain, found = (find_tissue(Overview(each, 32), contract) for each in (image, filled))
+    assert found.glass_grey == plain.glass_grey == 239
+    assert not found.candidates[:, plain.candidates.shape[1] :].any()
+    moved = found.candidates[:, : plain.candidates.shape[1]] != plain.candidates
+    assert not moved[:, :-1].any()  # the last column has another edge
+
+
+def test_two_real_slides_in_one_folder_are_refused(
+    tmp_path: Path, bundle: Bundle, backend: OnnxBackend, reader: Reader
+) -> None:
+    shutil.copytree(ROOT / DICOM, tmp_path / "slide")
+    assert outcome_of(SlideSource(tmp_path / "slide"), bundle, backend, reader)[0] == 6
+    shutil.copy(ROOT / HIGHDICOM / "sm_image.dcm", tmp_path / "slide")
+    with pytest.raises(SlideUnsupported, match="holds 2 slides"):
+        score_slide(SlideSource(tmp_path / "slide"), bundle, backend, reader)
 
 
 @pytest.mark.parametrize("name", SAME_PIXELS)

@@ -78,6 +78,15 @@ def test_targets_differ_in_where_the_encoder_runs(
     assert ("cudnn_conv_algo_search" in parameters(config)) is (target != "cpu")
 
 
+def test_tensorrt_keeps_no_engines(repository: Path) -> None:
+    """ONNX Runtime's name for one holds no weights: another encoder's would be served."""
+    write_configs(repository, Target.TENSORRT)
+    used = read(repository, "tiny_encoder").optimization.execution_accelerators
+    (tensorrt,) = used.gpu_execution_accelerator
+    profile = {f"trt_profile_{bound}_shapes" for bound in ("min", "opt", "max")}
+    assert set(tensorrt.parameters) == {"precision_mode", *profile}
+
+
 @pytest.mark.parametrize("target", list(Target))
 def test_there_is_no_queue_policy_and_no_priority(repository: Path, target: Target) -> None:
     """Either makes requests wait for half a second each."""

@@ -33,7 +33,7 @@ from tests.service import wait_until
 from tests.triton.conftest import START_S, StartServer, endpoint
 from tests.triton.proxy import Proxy
 from tests.triton.slow import SlowServer
-from tests.triton.test_backend import tiles
+from tests.triton.test_backend import regions_of, tiles
 from tests.triton.test_proof import scale
 
 pytestmark = pytest.mark.slow
@@ -119,6 +119,35 @@ def test_a_job_waits_for_a_server_that_is_down_and_is_done_when_it_is_back(
     assert get_job(database, job.id).state is JobState.COMPLETED
     report = Report.model_validate_json(get_report(database, job.id) or "")
     assert report.run.backend == "triton 2.51.0 over shared memory"
+
+
+def test_one_lost_answer_whichever_it_is_costs_no_slide(
+    triton: TritonServer, bundle: Bundle, backend: OnnxBackend
+) -> None:
+    """Before the slide, in the middle and after it; and what it left there the next one clears."""
+    some = tiles(3)
+    right = backend.encode(some)
+    answers: list[str] = []
+
+    def encode(lost: int) -> None:
+        def lose(method: str, answer: bytes) -> bytes | None:
+            answers.append(method)
+            return None if len(answers) == lost else answer
+
+        answers.clear()
+        with (
+            Proxy(triton.url, lose) as proxy,
+            TritonBackend(bundle, endpoint(proxy, "shm", in_flight=1)) as remote,
+        ):
+            np.testing.assert_allclose(remote.encode(some), right, atol=1e-5)
+
+    encode(0)
+    asked = list(answers)
+    assert asked.count("SystemSharedMemoryStatus") == 2
+    for lost in range(1, len(asked) + 1):
+        encode(lost)
+    encode(0)
+    assert regions_of(triton) == []
 
 
 def test_an_answer_that_takes_too_long_is_asked_for_again(

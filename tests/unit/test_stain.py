@@ -70,6 +70,24 @@ def test_a_model_of_any_stain_asks_nothing() -> None:
     assert find_tissue(overview(dark), contract_with()).candidates.any()
 
 
+DARK_GREEN_INK = (0, 55, 0)
+
+
+def test_dark_ink_over_half_the_tissue_does_not_outvote_the_rest() -> None:
+    """Hues of pixels as dark as grey 40 say nothing: ink and folds have any."""
+    image = flat(STAINED_PINK, 128)
+    for x in range(0, 128, 32):  # three fifths of all pixels, and of no tile more than that
+        image[:, x : x + 19] = DARK_GREEN_INK
+    ink = HE.model_copy(update={"max_dark": 0.6})
+    contract = feature_contract(stain=ink.model_dump())
+    tissue = find_tissue(overview(image), contract)
+    assert tissue.candidates.all()
+    assert he_share(overview(image), tissue.candidates, ink) == 1
+    image[image[..., 0] == 0] = (0, 70, 0)
+    with pytest.raises(NotHE, match="hue of H&E"):
+        find_tissue(overview(image), contract)
+
+
 def test_grey_tissue_has_no_hue_to_judge() -> None:
     """Fewer than 64 stained pixels say nothing: no answer is not a no."""
     image = as_rgb(noisy(150, 10, 0, 256))

@@ -189,6 +189,36 @@ def test_too_little_glass_is_no_glass() -> None:
     assert find_glass(grey, GLASS_RULE) == 236
 
 
+@pytest.mark.parametrize("glass", [236, 244, 253])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_white_filler_does_not_hide_the_glass(glass: int, share: float) -> None:
+    """docs/decisions.md, Background: filler is one grey, glass has grain."""
+    grey = noisy(glass, 2.0, seed=glass, side=128)
+    grey[:64] = 120
+    found = find_glass(grey, GLASS_RULE)
+    wide = np.full((128, round(128 / (1 - share))), 255, np.uint8)
+    wide[:, :128] = grey
+    assert abs(found - glass) <= 1
+    assert find_glass(wide, GLASS_RULE) == found
+
+
+def test_holes_of_filler_in_the_glass_do_not_hide_it_either() -> None:
+    """A sparse slide: every third camera field was not scanned, off the grid of tiles."""
+    grey = noisy(240, 2.0, seed=0, side=240)
+    found = find_glass(grey, GLASS_RULE)
+    for y in range(0, 240, 40):
+        for x in range(y % 3 * 40, 240, 120):
+            grey[y : y + 40, x : x + 40] = 255
+    assert find_glass(grey, GLASS_RULE) == found
+
+
+def test_glass_as_bright_as_filler_is_told_by_its_grain() -> None:
+    """A scanner that clips its glass: 255 stays the mode, whatever pale tissue there is."""
+    grey = np.concatenate([noisy(255, 1.0, 0, 128), noisy(230, 3.0, 1, 128)])
+    assert (grey == 255).mean() > 0.2
+    assert find_glass(grey, GLASS_RULE) == 255
+
+
 def test_darker_greys_are_never_glass() -> None:
     assert find_glass(np.full((10, 10), 199, np.uint8), GLASS_RULE) == 255
 
@@ -213,6 +243,30 @@ def test_candidates_are_the_tiles_with_little_background() -> None:
     tissue = find_tissue(overview(image), contract_with())
     assert tissue.candidates.tolist() == [[False, True, True]]
     assert tissue.glass_grey == 244
+
+
+@pytest.mark.parametrize("rule", [SCALED, PAPER])
+def test_black_filler_is_no_tissue(rule: dict[str, Any]) -> None:
+    """A tile, like a slide, of which more than `max_dark` is darker than `dark_grey`."""
+    image = np.concatenate([flat(39, 32), flat(39, 32), flat(40, 32)], axis=1)
+    image = np.concatenate([image, flat(150, 96)])
+    image[:16, 32:64] = STAINED_PINK
+    assert find_tissue(overview(image), feature_contract(tissue=rule)).candidates.tolist() == [
+        [False, True, True],
+        *[[True] * 3] * 3,
+    ]
+
+
+def test_fesi_takes_no_black_filler_for_tissue() -> None:
+    """A black square has edges all around, and FESI fills what they enclose."""
+    rule = {"rule": "fesi_like", "blur_px": 2.0, "min_foreground": 0.5}
+    image = as_rgb(noisy(244, 0.3, 0, 160))
+    image[32:64, 32:64] = 0
+    image[96:128, 96:128] = as_rgb(noisy(150, 25, 1, 32))
+    found = find_tissue(overview(image), feature_contract(tissue=rule)).candidates
+    assert np.argwhere(found).tolist() == [[3, 3]]
+    any_stain = find_tissue(overview(image), contract_with(tissue=rule)).candidates
+    assert np.argwhere(any_stain).tolist() == [[1, 1], [3, 3]]
 
 
 def test_the_unscaled_rule_says_that_glass_is_255() -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from queue import LifoQueue
 from typing import Any, Self, TypeVar
 
@@ -54,9 +55,9 @@ class TritonBackend:
         self._first = Connection(self._endpoint)
         self._idle.put(self._first)
         try:
-            self._patiently(lambda: self._proof.prove(self._first))
-            self._introduce(self._first)
-            self._first.forget_orphans()
+            self._patiently(self._meet_the_first)
+            with suppress(InferenceUnavailable):  # the next slide does it
+                self._first.forget_orphans()
         except BaseException:
             self._close()
             raise
@@ -89,7 +90,9 @@ class TritonBackend:
         finally:
             self._idle.put(connection)
 
-    def _introduce(self, connection: Connection) -> None:
+    def _meet_the_first(self) -> None:
+        connection = self._first
+        self._proof.prove(connection)
         server, config = connection.server(), connection.config(self._encoder)
         how = "shared memory" if connection.shares_memory else "gRPC"
         self.name = f"{server} over {how}"
@@ -104,12 +107,15 @@ class TritonBackend:
         used = [connection for connection in self._idle.queue if connection.is_proven]
         if not used:
             return
-        prove(used[0])
-        there = used[0].memory_there()
+        there = self._patiently(lambda: self._memory_of_proven(used[0]))
         strangers = [other for other in used[1:] if not there.intersection(other.memory)]
         with ThreadPoolExecutor(self.concurrency) as pool:
             for _ in pool.map(prove, strangers):
                 pass
+
+    def _memory_of_proven(self, connection: Connection) -> frozenset[str]:
+        self._proof.prove(connection)
+        return connection.memory_there()
 
     def _close(self) -> None:
         while not self._idle.empty():

@@ -1,7 +1,9 @@
 """Files: which file of an upload is the slide, told by its content and never by its name."""
 
+import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
@@ -16,6 +18,7 @@ from deepsmile.errors import (
     StorageFull,
 )
 from deepsmile.parts import MRXS, data_folder, parts_of
+from deepsmile.slides.openslide import dicom_series
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ZIP_MAGIC = b"PK\x03\x04"
@@ -25,6 +28,7 @@ MAX_ARCHIVE_FILES = 10_000
 MAX_ARCHIVE_RATIO = 50
 """Slides hold compressed pixels: a real one hardly shrinks in a zip, a bomb by 1000."""
 COPY_BYTES = 1 << 20
+ONE_EACH = "Name the file of one slide, or give each slide a folder or a zip of its own."
 LINKED = "Copy the linked folder into it, or link to the whole: the digest covers files only."
 ENCRYPTED = 1
 """The bit of a zip member's flags that says so."""
@@ -77,12 +81,12 @@ def locate(path: Path, scratch: Path, *, reserve_bytes: int = 0) -> Path:
         SlideNotFound, SlideEmpty, SlideUnsupported, ArchiveUnsafe, StorageFull.
     """
     if path.is_dir():
-        return _main_file(path)
+        return _main_file(path, scratch)
     if not path.is_file():
         raise SlideNotFound("no such file")
     kind = kind_of(path)
     if kind == "zip":
-        return _main_file(_unpack(path, scratch / "unpacked", reserve_bytes))
+        return _main_file(_unpack(path, scratch / "unpacked", reserve_bytes), scratch)
     return path if kind == "tiff" else _alone(path, scratch / "alone")
 
 
@@ -101,19 +105,37 @@ def _alone(path: Path, folder: Path) -> Path:
     return link
 
 
-def _main_file(folder: Path) -> Path:
-    """The .mrxs of a folder, or else its largest DICOM or TIFF file.
+def _main_file(folder: Path, scratch: Path) -> Path:
+    """The one slide of a folder: an .mrxs with its data, a TIFF, or a DICOM series' largest file.
 
-    Any instance opens a DICOM series; the largest is a volume and neither label nor macro.
+    Any instance opens a series; the largest is a volume and neither label nor macro.
+
+    Raises:
+        SlideUnsupported: it holds none or several, which may be several patients'.
     """
     if any(path.is_symlink() and path.is_dir() for path in folder.rglob("*")):
         raise SlideUnsupported("the folder links to another folder", hint=LINKED)
     files = sorted(path for path in parts_of(folder).values() if path.stat().st_size)
-    index = [p for p in files if p.suffix.lower() == MRXS]
-    slides = index or [p for p in files if kind_of(p) in ("dicom", "tiff")]
+    index = {path: data for path in files if (data := data_folder(path))}
+    rest = [p for p in files if p not in index and not set(p.parents) & set(index.values())]
+    tiffs, dicoms = ([p for p in rest if kind_of(p) == kind] for kind in ("tiff", "dicom"))
+    slides = [*index, *tiffs, *_one_a_series(dicoms, scratch)]
     if not slides:
         raise SlideUnsupported("the folder or zip holds no slide")
-    return max(slides, key=lambda p: p.stat().st_size)
+    if len(slides) > 1:
+        raise SlideUnsupported(f"the folder or zip holds {len(slides)} slides", hint=ONE_EACH)
+    return slides[0]
+
+
+def _one_a_series(dicoms: list[Path], scratch: Path) -> Iterable[Path]:
+    """The largest file of each series that is a slide; of all, if none opens as one."""
+    by_series: dict[str, Path] = {}
+    for path in sorted(dicoms, key=lambda p: p.stat().st_size):
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            series = dicom_series(_alone(path, Path(folder) / "alone"))
+        by_series[series] = path
+    slides = {series: path for series, path in by_series.items() if series}
+    return (slides or by_series).values()
 
 
 def _unpack(path: Path, target: Path, reserve_bytes: int) -> Path:

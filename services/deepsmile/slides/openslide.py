@@ -47,6 +47,18 @@ class OpenSlideSlide:
         self._slide.close()
 
 
+def dicom_series(path: Path) -> str:
+    """The series that a DICOM file, alone in its folder, is a slide of; "" where it is none.
+
+    Labels, overviews and annotations are no slides by themselves.
+    """
+    try:
+        with openslide.OpenSlide(path) as slide:
+            return slide.properties["dicom.SeriesInstanceUID"]
+    except openslide.OpenSlideError:
+        return ""
+
+
 def _on_white(rgba: RGB) -> RGB:
     """Composite (h, w, 4) RGBA on white, (h, w, 3)."""
     rgb, alpha = rgba[..., :3], rgba[..., 3:]

@@ -27,8 +27,6 @@ INSTANCES = 2
 """Of an encoder: one computes while the other hands over its tensors."""
 MAX_DELAY_US = 1000
 """How long it may wait for more of them; a caller that is alone pays this in full."""
-ENGINE_CACHE = "/tmp/deepsmile-tensorrt"  # noqa: S108 - mount a volume there
-"""Where a server keeps the engines that TensorRT takes minutes to build."""
 
 
 class Target(StrEnum):
@@ -65,13 +63,11 @@ $parameters
 BATCHING = f"dynamic_batching {{ max_queue_delay_microseconds: {MAX_DELAY_US} }}"
 # No queue policy and no priorities: either makes the batcher sleep for half a second at a time.
 
+# No engine cache: its keys hold names and shapes, never weights.
 TENSORRT = Template("""
 optimization { execution_accelerators { gpu_execution_accelerator [ {
   name: "tensorrt"
   parameters { key: "precision_mode" value: "FP32" }
-  parameters { key: "trt_engine_cache_enable" value: "1" }
-  parameters { key: "trt_engine_cache_path" value: "$cache" }
-  parameters { key: "trt_timing_cache_enable" value: "1" }
   parameters { key: "trt_profile_min_shapes" value: "$input:1x$dims" }
   parameters { key: "trt_profile_opt_shapes" value: "$input:${batch}x$dims" }
   parameters { key: "trt_profile_max_shapes" value: "$input:${batch}x$dims" }
@@ -196,9 +192,7 @@ def _warmup(model: Model, batch: int) -> str:
 
 def _tensorrt(model: Model) -> str:
     dims = "x".join(map(str, model.input.dims))
-    return TENSORRT.substitute(
-        cache=ENGINE_CACHE, input=model.input.name, dims=dims, batch=MAX_BATCH
-    )
+    return TENSORRT.substitute(input=model.input.name, dims=dims, batch=MAX_BATCH)
 
 
 def _list(dims: tuple[int, ...]) -> str:

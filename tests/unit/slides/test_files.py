@@ -18,9 +18,16 @@ from deepsmile.errors import (
 from deepsmile.slides import files
 from deepsmile.slides.files import kind_of, locate
 from tests import hostile
+from tests.dicom import dicom_instance
 
 TIFF = b"II*\0" + bytes(200)
 DICOM = bytes(128) + b"DICM" + bytes(200)
+PINK = np.full((32, 48, 3), (214, 150, 196), np.uint8)
+VOLUME = dicom_instance(PINK, series=1, number=1)
+SMALLER = dicom_instance(PINK[:16, :24], series=1, number=2)
+LABEL = dicom_instance(PINK, series=1, number=3, flavour="LABEL")
+OTHER_VOLUME = dicom_instance(PINK, series=2, number=1)
+OTHER_LABEL = dicom_instance(PINK, series=2, number=2, flavour="LABEL")
 NOISE = np.random.default_rng(0).bytes(100_000)
 
 
@@ -115,25 +122,51 @@ def test_a_folder_with_a_linked_folder_is_refused(tmp_path: Path, scratch: Path)
 @pytest.mark.parametrize(
     ("contents", "slide"),
     [
-        ({"label.dcm": DICOM, "volume.dcm": DICOM + b"+", "notes.txt": b"x" * 999}, "volume.dcm"),
-        ({"deep/er/volume": DICOM}, "deep/er/volume"),
+        ({"a": VOLUME, "b": SMALLER, "label": LABEL, "notes.txt": b"x" * 999}, "a"),
+        ({"z": SMALLER, "largest": LABEL + bytes(9999), "y": SMALLER[:-600]}, "z"),
+        ({"other's": OTHER_LABEL + bytes(9999), "a": VOLUME}, "a"),
+        ({"deep/er/volume": VOLUME}, "deep/er/volume"),
+        ({"small": DICOM, "large": DICOM + b"+"}, "large"),
         ({"a.svs": TIFF, "readme.txt": b"x" * 999}, "a.svs"),
         ({"s.mrxs": b"\xff\xd8", "s/Data0000.dat": b"x" * 999, "s/x.tif": TIFF}, "s.mrxs"),
         ({"S.MRXS": b"\xff\xd8", "S/Index.dat": b"x"}, "S.MRXS"),
+        ({"s.mrxs": b"\xff\xd8", "s/x": b"x", "__MACOSX/._s.mrxs": b"x" * 999}, "s.mrxs"),
         ({"empty.svs": b"", "a.svs": TIFF}, "a.svs"),
-        ({"one.svs": TIFF, "two.svs": TIFF}, "one.svs"),
     ],
 )
-def test_of_a_folder_or_zip_the_slide_is_the_index_or_the_largest_image(
+def test_the_one_slide_of_a_folder_or_zip_is_found(
     tmp_path: Path, scratch: Path, contents: dict[str, bytes], slide: str
 ) -> None:
-    """Any instance opens a DICOM series; the largest is a volume and neither label nor macro."""
+    """Any instance opens a DICOM series; the largest slide is neither label nor macro."""
     folder = put(tmp_path / "folder", contents)
     assert locate(folder, scratch) == folder / slide
     archive = hostile.zip_of(tmp_path / "zip", dict(contents))
     found = locate(archive, scratch)
     assert found == scratch / "unpacked" / slide
     assert found.read_bytes() == contents[slide]
+
+
+@pytest.mark.parametrize(
+    ("contents", "count"),
+    [
+        ({"one.svs": TIFF, "two.svs": TIFF}, 2),
+        ({"a/one.tif": TIFF, "b/two": TIFF, "three.ndpi": TIFF + b"+"}, 3),
+        ({"s.mrxs": b"\xff\xd8", "s/x": b"x", "t.mrxs": b"\xff\xd8", "t/x": b"x"}, 2),
+        ({"s.mrxs": b"\xff\xd8", "s/x": b"x", "a.svs": TIFF}, 2),
+        ({"s.mrxs": b"\xff\xd8", "s/x": b"x", "a.dcm": VOLUME}, 2),
+        ({"a.svs": TIFF, "a.dcm": VOLUME, "label.dcm": LABEL}, 2),
+        ({"a.dcm": VOLUME, "label.dcm": LABEL, "b/a.dcm": OTHER_VOLUME}, 2),
+    ],
+)
+def test_several_slides_are_never_scored_as_one(
+    tmp_path: Path, scratch: Path, contents: dict[str, bytes], count: int
+) -> None:
+    """They may be several patients'; which of them was meant nobody can know."""
+    folder = put(tmp_path / "folder", contents)
+    for path in (folder, hostile.zip_of(tmp_path / "zip", dict(contents))):
+        with pytest.raises(SlideUnsupported, match=f"holds {count} slides") as refused:
+            locate(path, scratch)
+        assert "Name the file of one slide" in refused.value.hint
 
 
 @pytest.mark.parametrize(
