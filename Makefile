@@ -18,7 +18,7 @@ check: .venv/development  ## linters, types, fast tests
 openapi: .venv/development  ## write openapi.yaml from the code
 	$(BIN)/python -m deepsmile.api.openapi > openapi.yaml
 
-triton: .venv/triton  ## install a Triton server for `deepsmile up --triton`
+triton: .venv/triton  ## install a Triton server, and its client, for `deepsmile up --triton`
 
 .venv/serving: pyproject.toml constraints.txt requirements-cucim.txt
 	$(PYTHON) -m venv .venv
@@ -31,9 +31,11 @@ triton: .venv/triton  ## install a Triton server for `deepsmile up --triton`
 	touch $@
 
 .venv/triton: requirements-triton.txt | .venv/serving
+	$(PIP) -e '.[cpu,triton]'
 	rm -rf $@
 	$(PIP) --no-deps --target $@ -r requirements-triton.txt
 	touch $@
 
-clean:
-	rm -rf .venv deepsmile-data
+clean:  ## remove what is made on first use; slides and jobs in deepsmile-data stay
+	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find services training tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +

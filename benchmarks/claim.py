@@ -44,7 +44,7 @@ from deepsmile_training.experiments.running import run_cells
 from deepsmile_training.experiments.tables import mean_and_deviation
 from deepsmile_training.metrics import Estimate, auc
 from deepsmile_training.mil.config import MilConfig
-from deepsmile_training.mil.recipe import PAPER
+from deepsmile_training.mil.recipe import Recipe
 from deepsmile_training.prepared.features import Extractor, extract_features
 from deepsmile_training.prepared.prepared import Prepared, open_prepared
 from deepsmile_training.stage import Stage
@@ -54,8 +54,10 @@ TILES, MEANS, TUNED = "tile-supervised", "tile-supervised, means", "tile-supervi
 SHOWN = (TILES, *METHODS)
 STARTS = 3
 """Of every method in every fold; the one that ranks the validation slides best is tested."""
-AUTHORS = PAPER.model_copy(update={"he": False})
-"""The paper's recipe, started as in the authors' code and not by He (RESOLUTIONS row 9)."""
+RECIPE = Recipe()
+"""The paper's on standardised features (RESOLUTIONS row 23)."""
+AUTHORS = Recipe(he=False)
+"""The same, started as in the authors' code and not by He (RESOLUTIONS row 9)."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def head_predictions(
     """Of DeepMIL and VarMIL: label, method, fold, patient, y, p; every slide once for each."""
     cells: dict[tuple[str, str, int], list[Cell]] = {}
     for label, method, fold in product(LABELS, METHODS, range(len(prepared.split.folds))):
-        for told, recipe in ((method, PAPER), (f"{method}, authors' start", AUTHORS)):
+        for told, recipe in ((method, RECIPE), (f"{method}, authors' start", AUTHORS)):
             cells[label.name, told, fold] = [
                 HeadCell(
                     extractor=EXTRACTOR,

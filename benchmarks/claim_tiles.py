@@ -8,12 +8,12 @@ import pandas as pd
 import torch
 
 from deepsmile_training.cohorts.labels import resolve_labels
-from deepsmile_training.mil.recipe import PAPER, PoolSpec
+from deepsmile_training.mil.recipe import PoolSpec, Recipe
 from deepsmile_training.mil.training import Fitted, Labelled, fit, predict
 from deepsmile_training.prepared.prepared import Prepared
 from deepsmile_training.supervised.voting import Vote, vote
 
-RECIPE = PAPER.model_copy(update={"batch": 256})
+RECIPE = Recipe(batch=256)
 """The heads' recipe; 16 slides of 16 tiles are 256 tiles."""
 EXTRACTOR = "demo"
 

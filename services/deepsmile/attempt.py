@@ -3,7 +3,9 @@
 import logging
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from deepsmile.digest import digest_of_slide
 from deepsmile.errors import (
@@ -13,6 +15,7 @@ from deepsmile.errors import (
     JobCanceled,
     LeaseLost,
     SlideNotFound,
+    StorageFull,
     StoreUnavailable,
 )
 from deepsmile.lease import Lease
@@ -42,6 +45,7 @@ from deepsmile.wire import Fault, JobState
 logger = logging.getLogger(__name__)
 
 STORE_RETRY_S = 1.0
+Written = TypeVar("Written")
 
 
 def attempt_next(
@@ -49,7 +53,7 @@ def attempt_next(
 ) -> StoredJob | None:
     """Do the job whose turn it is; None: nobody waits.
 
-    Whatever happens to the slide is an outcome; only a database that stays away raises.
+    Whatever happens to the slide is an outcome; only a database that stays away, or full, raises.
     """
     job = claim_next(database, worker, time.time(), settings.lease_s)
     if job is None:
@@ -57,7 +61,7 @@ def attempt_next(
     with Lease(database, job, settings.lease_s, settings.heartbeat_s) as lease:
         try:
             outcome = _outcome(job, lease, database, scorer, settings)
-            held = _end(database, job, outcome, settings)
+            held = _insist(lambda: _write_end(database, job, outcome, settings), settings)
         except LeaseLost:
             held = False
     if held:
@@ -80,7 +84,8 @@ def _outcome(
             work = Work(job.id, slide, job.bundle_name, job.bundle_digest, job.fresh)
             report = scorer(work, lease.progress)
             if job.slide_sha256 is None:
-                _note(job, path, report.slide.sha256, database)
+                sha256 = report.slide.sha256
+                _insist(lambda: _note(job, path, sha256, database), settings)
         lease.progress(JobState.STORING, 0, 0)
         return _answer(report)
     except LeaseLost:
@@ -156,13 +161,13 @@ def _nameless(fault: Fault, job: StoredJob) -> Fault:
     return fault.model_copy(update={"detail": detail})
 
 
-def _end(database: Database, job: StoredJob, outcome: Outcome, settings: Settings) -> bool:
-    """Write the end, and keep trying while the lease would have lasted."""
+def _insist(write: Callable[[], Written], settings: Settings) -> Written:
+    """Write what the work has come to, and keep trying while the lease would have lasted."""
     deadline = time.monotonic() + settings.lease_s
     while True:
         try:
-            return _write_end(database, job, outcome, settings)
-        except StoreUnavailable:
+            return write()
+        except (StoreUnavailable, StorageFull):
             if time.monotonic() > deadline:
                 raise
             time.sleep(STORE_RETRY_S)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from uuid import uuid4
@@ -17,13 +18,16 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from deepsmile.errors import (
+    BodyTooLarge,
     DeepSmileError,
     JobNotFinished,
+    RequestInvalid,
     ServiceUnreachable,
     SlideNotFound,
     error_from_code,
 )
-from deepsmile.wire import Job, JobEvent, JobState, Options, PathRequest, Problem
+from deepsmile.parts import check_kind
+from deepsmile.wire import Alive, Job, JobEvent, JobState, Options, PathRequest, Problem
 
 Model = TypeVar("Model", bound=BaseModel)
 OnUpload = Callable[[int, int], None]
@@ -37,7 +41,12 @@ PATIENCE_S = 60.0
 POLL_S = 1.0
 SILENCE_S = 20.0
 """The service sends a sign of life every 15 s: a stream this silent is dead."""
+SHORTEST_S = 0.1
+"""Of all waits, however late it is."""
 BLOCK_BYTES = 1 << 20
+ASK_BYTES = 16 << 20
+"""A body of that size is sent only after the service was asked how much it takes."""
+AS_A_ZIP = "Send it as a zip; or name its path, if the service can reach it (`predict_path`)."
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,9 @@ class Call:
             content=content,
             timeout=httpx.Timeout(30.0, read=30.0 + self.wait_s),
         )
+
+
+HEALTH = Call("GET", "/healthz")
 
 
 def upload_call(options: Options, size: int | None, key: str | None, wait_s: int) -> Call:
@@ -102,12 +114,25 @@ class SlideBody:
     def __init__(self, slide: Path | IO[bytes], on_upload: OnUpload | None) -> None:
         self._slide, self._on_upload = slide, on_upload
         if isinstance(slide, Path):
+            if slide.is_dir():
+                raise RequestInvalid("a folder cannot be sent", hint=AS_A_ZIP)
+            check_kind(slide)
             if not slide.is_file():
                 raise SlideNotFound(f"no such file: {slide}")
             self._start, self.size = 0, slide.stat().st_size
         else:
             self._start = slide.tell()
             self.size = slide.seek(0, 2) - self._start
+
+    @property
+    def is_large(self) -> bool:
+        """Whether to ask first."""
+        return self.size >= ASK_BYTES
+
+    def check(self, alive: Alive) -> None:
+        """Raises BodyTooLarge: the service would say so when it has come."""
+        if alive.max_upload_bytes is not None and self.size > alive.max_upload_bytes:
+            raise BodyTooLarge(f"the slide is larger than {alive.max_upload_bytes} bytes")
 
     def blocks(self) -> Iterator[bytes]:
         """From the start; a file that was given open stays open."""
@@ -158,8 +183,9 @@ class Following:
 
     def __init__(self, job_id: str, on_event: OnEvent | None, timeout_s: float | None) -> None:
         self._on_event = on_event
-        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._deadline = time.monotonic() + (inf if timeout_s is None else timeout_s)
         self._last_id, self._data, self._lost_at = "", "", 0.0
+        self._silence_s = SILENCE_S
         self.path = f"/v1/jobs/{job_id}/events"
 
     @property
@@ -169,12 +195,24 @@ class Following:
 
     @property
     def timeout(self) -> httpx.Timeout:
-        """How long to listen to silence."""
-        left = SILENCE_S if self._deadline is None else self._deadline - time.monotonic()
-        return httpx.Timeout(min(max(left, 0.1), SILENCE_S))
+        """How long a new stream may be silent."""
+        self._silence_s = min(max(self._left_s, SHORTEST_S), SILENCE_S)
+        return httpx.Timeout(self._silence_s)
 
-    def take(self, line: str) -> None:
-        """A line of the stream; an empty one ends an event."""
+    @property
+    def pause_s(self) -> float:
+        """How long to wait before another stream."""
+        return min(max(self._left_s, SHORTEST_S), POLL_S)
+
+    @property
+    def _left_s(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def take(self, line: str) -> bool:
+        """A line of the stream; an empty one ends an event.
+
+        False: leave it, since every line lets it be silent anew, and that may take too long now.
+        """
         name, _, value = line.partition(": ")
         if name == "data":
             self._data = value
@@ -184,6 +222,7 @@ class Following:
             event, self._data = JobEvent.model_validate(json.loads(self._data)), ""
             if self._on_event:
                 self._on_event(event)
+        return bool(line) or self._left_s >= self._silence_s
 
     def check(self, job: Job) -> bool:
         """Whether the job has ended.
@@ -192,7 +231,7 @@ class Following:
             JobNotFinished: it has not, and the time is up.
         """
         self._lost_at = 0.0
-        if not job.has_ended and self._deadline and time.monotonic() > self._deadline:
+        if not job.has_ended and self._left_s <= 0:
             raise JobNotFinished(f"the job is {job.state}")
         return job.has_ended
 
@@ -204,6 +243,5 @@ class Following:
         """
         now = time.monotonic()
         self._lost_at = self._lost_at or now
-        is_late = self._deadline is not None and now > self._deadline
-        if not error.retryable or is_late or now - self._lost_at > PATIENCE_S:
+        if not error.retryable or self._left_s <= 0 or now - self._lost_at > PATIENCE_S:
             raise error

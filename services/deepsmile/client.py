@@ -17,8 +17,8 @@ from typing import IO, Self
 import httpx
 
 from deepsmile.calls import (
+    HEALTH,
     PAUSES_S,
-    POLL_S,
     Call,
     Following,
     Model,
@@ -35,6 +35,7 @@ from deepsmile.calls import (
 from deepsmile.errors import DeepSmileError
 from deepsmile.report import Report
 from deepsmile.wire import (
+    Alive,
     BundleDetail,
     BundleList,
     BundleSummary,
@@ -79,6 +80,8 @@ class Client:
             DeepSmileError: what the service answered, or ServiceUnreachable.
         """
         body = SlideBody(slide, on_upload)
+        if body.is_large:
+            self._check(body)
         options = Options(bundle=bundle, mpp=mpp, fresh=fresh)
         return self._ask(upload_call(options, body.size, idempotency_key, wait_s), Job, body)
 
@@ -127,7 +130,7 @@ class Client:
                     return job
             except DeepSmileError as error:
                 following.bear(error)
-            time.sleep(POLL_S)
+            time.sleep(following.pause_s)
 
     def result(self, job_id: str) -> Report:
         """The report of a job that has one; the error of a job that has none."""
@@ -144,6 +147,14 @@ class Client:
     def bundle(self, name: str) -> BundleDetail:
         """One model, with its contract and card."""
         return self._ask(Call("GET", f"/v1/bundles/{name}"), BundleDetail)
+
+    def _check(self, body: SlideBody) -> None:
+        """Whether the service takes so much; a gateway may keep us from asking."""
+        try:
+            alive = self._ask(HEALTH, Alive)
+        except DeepSmileError:
+            return
+        body.check(alive)
 
     def _ask(self, call: Call, model: type[Model], body: SlideBody | None = None) -> Model:
         for pause_s in PAUSES_S:
@@ -162,7 +173,8 @@ class Client:
         ) as response:
             if response.is_success:
                 for line in response.iter_lines():
-                    following.take(line)
+                    if not following.take(line):
+                        return
 
 
 class AsyncClient:
@@ -194,6 +206,8 @@ class AsyncClient:
     ) -> Job:
         """Upload a slide."""
         body = SlideBody(slide, on_upload)
+        if body.is_large:
+            await self._check(body)
         options = Options(bundle=bundle, mpp=mpp, fresh=fresh)
         return await self._ask(upload_call(options, body.size, idempotency_key, wait_s), Job, body)
 
@@ -238,7 +252,7 @@ class AsyncClient:
                     return job
             except DeepSmileError as error:
                 following.bear(error)
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(following.pause_s)
 
     async def result(self, job_id: str) -> Report:
         """The report of a job that has one."""
@@ -255,6 +269,13 @@ class AsyncClient:
     async def bundle(self, name: str) -> BundleDetail:
         """One model."""
         return await self._ask(Call("GET", f"/v1/bundles/{name}"), BundleDetail)
+
+    async def _check(self, body: SlideBody) -> None:
+        try:
+            alive = await self._ask(HEALTH, Alive)
+        except DeepSmileError:
+            return
+        body.check(alive)
 
     async def _ask(self, call: Call, model: type[Model], body: SlideBody | None = None) -> Model:
         for pause_s in PAUSES_S:
@@ -273,4 +294,5 @@ class AsyncClient:
         ) as response:
             if response.is_success:
                 async for line in response.aiter_lines():
-                    following.take(line)
+                    if not following.take(line):
+                        return

@@ -22,6 +22,22 @@ def check_room(folder: Path, size_bytes: int, reserve_bytes: int) -> None:
         raise StorageFull(f"{free} bytes are free, {reserve_bytes} must stay so")
 
 
+def keep_private() -> None:
+    """What this process and those that it starts write from here on is for their user alone."""
+    os.umask(0o077)
+
+
+@contextmanager
+def needing_room() -> Iterator[None]:
+    """Raises StorageFull for an error of the block that says so; others stay what they are."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise StorageFull("no room left while writing") from error
+        raise
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A new file that takes the place of `path` after the block, safe from a power cut.

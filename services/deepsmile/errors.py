@@ -23,7 +23,7 @@ DeepSmileError
 │   ├── BundleUnknown            no bundle of that name
 │   ├── BundleCorrupt            a digest does not match, or a file is missing
 │   ├── BundleMismatch           features of another contract, or shapes that do not fit
-│   └── BackendMissing           no execution provider, or no Triton, is installed
+│   └── BackendMissing           no execution provider, Triton or extra is installed
 ├── BagCorrupt               a file of saved features is damaged
 ├── RequestError             the caller must change something
 │   ├── RequestInvalid           a field is missing or wrong
@@ -190,7 +190,7 @@ class RequestError(DeepSmileError):
 
 class RequestInvalid(RequestError):
     code = "request_invalid"
-    hint = "Correct the field that the detail names; /openapi.json has every field."
+    hint = "Correct what the detail names."
 
 
 class ContentTypeUnsupported(RequestError):

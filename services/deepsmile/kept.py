@@ -73,10 +73,10 @@ class KeptFeatures:
         slide = extraction.slide
         if not self.max_bytes or bag is None or slide is None or plan is None or count is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(extraction.sha256, source.mpp, bag.features_digest, encoder)
         facts = Facts(slide=slide, plan=plan, count=count)
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             check_room(self.folder, bag.features.nbytes, self.reserve_bytes)
             write_file(path.with_suffix(FACTS), facts.model_dump_json())
             save_bag(bag, path)

@@ -6,7 +6,7 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
-from deepsmile.errors import JobCanceled, LeaseLost, StoreUnavailable
+from deepsmile.errors import JobCanceled, LeaseLost, StorageFull, StoreUnavailable
 from deepsmile.store.claims import Standing, Step, advance, renew
 from deepsmile.store.database import Database
 from deepsmile.store.rows import StoredJob
@@ -21,7 +21,7 @@ PROGRESS_S = 0.3
 class Lease:
     """Use it as a context; inside, call `progress` between pieces of work.
 
-    While the database is away the work goes on: the fence in every write decides in the end.
+    While the database is away or full, the work goes on: the fence in every write decides at last.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Lease:
         self._stage, self._written = state, now
         try:
             self._standing = advance(self._database, self._job, step, time.time(), self._lease_s)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, StorageFull) as error:
             logger.warning("job %s: progress not written: %s", self._job.id, error.detail)
         self._heed()
 
@@ -75,5 +75,5 @@ class Lease:
         while not self._over.wait(self._heartbeat_s):
             try:
                 self._standing = renew(self._database, self._job, time.time(), self._lease_s)
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StorageFull) as error:
                 logger.warning("job %s: lease not renewed: %s", self._job.id, error.detail)

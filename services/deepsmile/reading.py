@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsmile.contract import FeatureContract
+from deepsmile.disk import needing_room
 from deepsmile.errors import RequestInvalid, error_from_code
 from deepsmile.frames import Frame, PlanFacts, ReadCount, ReadRequest, SlideFacts
+from deepsmile.parts import check_kind
 from deepsmile.reader_host import ReaderHost
 from deepsmile.tiles import TileBatch
 
@@ -93,11 +95,12 @@ class Reader:
 
         Raises:
             DeepSmileError: what the child raised, or SlideUnreadable, SlideTooLarge, ReaderKilled
-                or SlideTimeout for the way it died; RequestInvalid: the path is not UTF-8.
+                or SlideTimeout for the way it died; SlideUnsupported: neither file nor folder;
+                RequestInvalid: the path is not UTF-8; StorageFull: no room for its scratch folder.
             RuntimeError: another reading of this thread is under way.
         """
-        self.limits.scratch.mkdir(parents=True, exist_ok=True)
-        with self._turn(), tempfile.TemporaryDirectory(dir=self.limits.scratch) as scratch:
+        check_kind(path)
+        with self._turn(), self._scratch() as scratch:
             request = ReadRequest(
                 path=_in_utf8(path.absolute()),
                 scratch=_in_utf8(Path(scratch)),
@@ -114,6 +117,12 @@ class Reader:
             with self._host.fork(request) as channel:
                 for frame in channel.frames(self.limits.stall_s):
                     yield from _events(frame, contract)
+
+    def _scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """A new folder for a reader's temporary files."""
+        with needing_room():
+            self.limits.scratch.mkdir(parents=True, exist_ok=True)
+            return tempfile.TemporaryDirectory(dir=self.limits.scratch)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

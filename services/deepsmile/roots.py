@@ -5,7 +5,9 @@ from pathlib import Path
 
 from deepsmile.digest import digest_of
 from deepsmile.errors import PathNotAllowed, RequestInvalid, SlideNotFound
-from deepsmile.parts import parts_of
+from deepsmile.parts import check_kind, parts_of
+
+WHOLE_ROOT = "Name a slide's file or folder below it: every byte of a folder that is named is read."
 
 
 def resolve_path(path: str, roots: Sequence[Path]) -> Path:
@@ -16,16 +18,20 @@ def resolve_path(path: str, roots: Sequence[Path]) -> Path:
 
     Raises:
         RequestInvalid: no absolute path.
-        PathNotAllowed: outside the roots.
+        PathNotAllowed: outside the roots, or a whole root.
         SlideNotFound: inside, but not there.
+        SlideUnsupported: neither a file nor a folder.
     """
     if "\0" in path or not Path(path).is_absolute():
         raise RequestInvalid("path: give an absolute path")
-    real = _real(Path(path))
-    if real is None or not any(real.is_relative_to(root) for root in map(_real, roots) if root):
+    real, real_roots = _real(Path(path)), [root for root in map(_real, roots) if root]
+    if real is None or not any(real.is_relative_to(root) for root in real_roots):
         raise PathNotAllowed("the path lies outside the allowed roots")
+    if real in real_roots:
+        raise PathNotAllowed("the path is an allowed root itself", hint=WHOLE_ROOT)
     if not _exists(real):
         raise SlideNotFound("there is no such file under the allowed roots")
+    check_kind(real)
     return real
 
 

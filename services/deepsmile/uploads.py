@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deepsmile.disk import NO_ROOM, check_room, sync_folder
-from deepsmile.errors import BodyTooLarge, SlideEmpty, StorageFull, UploadIncomplete
+from deepsmile.disk import check_room, needing_room, sync_folder
+from deepsmile.errors import BodyTooLarge, SlideEmpty, UploadIncomplete
 
 PARTIAL = ".partial"
 SLIDE = ".slide"
@@ -63,8 +63,9 @@ class Upload:
         self.bytes = 0
 
     async def __aenter__(self) -> Self:
-        self._partial.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._partial.open("xb", buffering=0)
+        with needing_room():
+            self._partial.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._partial.open("xb", buffering=0)
         return self
 
     async def __aexit__(
@@ -139,19 +140,15 @@ class Upload:
         self._check_room(len(block))
         self._sha256.update(block)
         rest = memoryview(block)
-        try:
+        with needing_room():
             while rest.nbytes:
                 rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            raise _storage_error(error) from error
 
     def _publish(self) -> None:
-        try:
+        with needing_room():
             os.fsync(self._file.fileno())
             self._partial.rename(self._path)
             sync_folder(self._path.parent)
-        except OSError as error:
-            raise _storage_error(error) from error
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self._limits.max_bytes:
@@ -176,7 +173,3 @@ async def unbroken(chunks: AsyncIterator[bytes], idle_s: float) -> AsyncIterator
         if chunk is None:
             return
         yield chunk
-
-
-def _storage_error(error: OSError) -> OSError | StorageFull:
-    return StorageFull("no room left while writing") if error.errno in NO_ROOM else error

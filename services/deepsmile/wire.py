@@ -215,6 +215,8 @@ class Alive(Wire):
 
     status: str
     version: str
+    max_upload_bytes: int | None = None
+    """Larger bodies are refused."""
 
 
 class Part(Wire):

@@ -18,6 +18,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Task, bootsteps, signals
 
 from deepsmile.attempt import attempt_next
+from deepsmile.disk import keep_private
 from deepsmile.doorbell import TASK, Doorbell, make_celery
 from deepsmile.errors import StoreUnavailable
 from deepsmile.logs import set_up_logs
@@ -129,7 +130,9 @@ def _sweeping(sweeper: Sweeper, watch: Watch, every_s: float) -> type[bootsteps.
 
 def main() -> None:
     """Entry of `python -m deepsmile.worker`."""
-    raise SystemExit(run_worker(settings_or_exit()))
+    settings = settings_or_exit()
+    keep_private()
+    raise SystemExit(run_worker(settings))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Input that is wrong, cut or too much: a problem says so, nothing is left, the service goes on."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -237,3 +238,19 @@ def test_a_text_file_fails_its_job_and_the_next_job_succeeds(
     image = tissue_image(1100, 1100, seed=73, tissue=0.9)
     slide = write_svs(tmp_path / "good.svs", image).read_bytes()
     assert http.post("/predict", content=slide, headers=headers).json()["state"] == "completed"
+
+
+def test_a_pipe_and_a_whole_root_are_refused(post: Post, settings: Settings) -> None:
+    (root,) = settings.allowed_roots
+    os.mkfifo(root / "slide.svs")
+    answer = post(json={"path": f"{root}/slide.svs"})
+    assert code_of(answer) == (422, "slide_unsupported")
+    assert code_of(post(json={"path": str(root)})) == (403, "path_not_allowed")
+
+
+def test_a_query_which_may_name_a_patient_is_not_logged(service: RunningService) -> None:
+    httpx.post(f"{service.url}/predict?name=Jansen.svs", content=b"x", headers=RAW)
+    httpx.get(f"{service.url}/v1/bundles?after=Jansen")
+    wait_until(lambda: "GET /v1/bundles HTTP" in service.log)
+    assert "POST /predict HTTP" in service.log
+    assert "Jansen" not in service.log

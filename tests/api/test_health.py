@@ -1,10 +1,12 @@
 """Health: what is down is named, and a dead broker refuses no job."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from deepsmile.api.app import create_app
 from deepsmile.settings import Settings
@@ -98,3 +100,19 @@ def test_models_are_listed_with_their_warning(http: httpx.Client, service: Runni
     assert detail.items() >= bundle.items()
     assert detail["contract"]["features"]["tile"]["size_um"] == 256.0
     assert detail["card"].startswith("# Tiny test bundle")
+
+
+def test_a_bundle_that_is_half_written_is_left_out_and_named_in_the_log(
+    settings: Settings, repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copied = Path(shutil.copytree(repository, tmp_path / "copied"))
+    whole = (copied / "tiny.bundle.json").read_bytes()
+    (copied / "half.bundle.json").write_bytes(whole[: len(whole) // 2])
+    app = create_app(settings.model_copy(update={"model_repository": copied}))
+    answer = converse(app, lambda client: client.get("/v1/bundles"))
+    assert [bundle["name"] for bundle in answer.json()["bundles"]] == ["tiny"]
+    assert "bundle half is left out: bundle_corrupt" in caplog.text
+
+
+def test_the_limit_of_a_slide_is_told(http: httpx.Client, service: RunningService) -> None:
+    assert http.get("/healthz").json()["max_upload_bytes"] == service.settings.max_upload_bytes

@@ -170,3 +170,14 @@ def test_a_stream_follows_a_job_as_it_goes(slow_service: RunningService) -> None
     assert len(done) >= 2
     assert done == sorted(done)
     assert events[-1]["data"]["state"] == "completed"
+
+
+def test_a_slide_sent_again_after_its_cancel_is_scored(slow_service: RunningService) -> None:
+    slide = json.dumps({"steps": 40, "step_s": 0.05, "name": "again"}).encode()
+    with httpx.Client(base_url=slow_service.url, timeout=30) as http:
+        first = http.post("/predict", content=slide, headers=RAW).json()["links"]["self"]
+        wait_until(lambda: http.get(first).json()["state"] == "encoding")
+        assert http.delete(first).status_code == 202
+        again = http.post("/predict", content=slide, headers={**RAW, "Prefer": "wait=30"}).json()
+        assert again["state"] == "completed"
+        assert http.get(first).json()["state"] == "canceled"

@@ -33,6 +33,13 @@ def test_what_the_caller_can_change_is_4xx_and_what_he_cannot_is_5xx() -> None:
         assert status_of(retry_later) >= 500
 
 
+def test_a_request_is_shown_the_schema_where_nothing_better_is_known() -> None:
+    """A command line, which has the same error, has no schema to look at."""
+    hint = problem_of(errors.RequestInvalid("What happened."), "/v1/jobs").hint
+    assert hint == "Correct what the detail names. /openapi.json has every field."
+    assert errors.RequestInvalid("What happened.").hint == "Correct what the detail names."
+
+
 def test_no_error_is_in_the_table_for_nothing() -> None:
     for error in STATUS:
         parents = [cls for cls in error.__mro__[1:] if cls in STATUS]

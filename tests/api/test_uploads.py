@@ -44,3 +44,18 @@ def test_64_mib_take_no_more_than_30_mb_of_memory(
             assert job["slide"]["sha256"] == hashlib.file_digest(file, "sha256").hexdigest()
         http.delete(job["links"]["self"])
     assert growth.mb < 30
+
+
+def test_what_api_and_worker_write_is_their_owner_s_alone(
+    service: RunningService, slide_path: Path
+) -> None:
+    with httpx.Client(base_url=service.url, timeout=60) as http:
+        headers = {**RAW, "Prefer": "wait=30"}
+        answer = http.post("/predict", content=slide_path.read_bytes(), headers=headers)
+    assert answer.json()["state"] == "completed"
+    settings = service.settings
+    folders = (settings.uploads, settings.features, settings.scratch)
+    database = settings.data_dir.glob("deepsmile.sqlite*")
+    found = [*folders, *(path for folder in folders for path in folder.iterdir()), *database]
+    assert {".slide", ".npz", ".sqlite"} <= {path.suffix for path in found}
+    assert [path for path in found if path.lstat().st_mode & 0o077] == []

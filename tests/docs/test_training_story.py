@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from deepsmile_training.synthetic.files import make_slides
 from deepsmile_training.synthetic.specimen import draw_spec
@@ -32,7 +34,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i, path in enumerate(slides)
     ]
     pd.DataFrame(rows).to_csv(place / "labels.csv", index=False)
+    for part, patients in (("TRAIN", 10), ("TEST", 3)):
+        for index in range(2 * patients):
+            write_kather(place / "KATHER", part, ("MSS", "MSIMUT")[index % 2], index)
     return place
+
+
+def write_kather(root: Path, part: str, label: str, index: int) -> None:
+    """Three tiles of a slide, in the layout of Kather's archives (2019)."""
+    barcode = f"TCGA-{part[:2]}-{index:04d}-01Z-00-DX1"
+    folder = root / f"CRC_DX_{part}" / label
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([index, len(part)])
+    for tile in ("AAAA", "BBBB", "CCCC"):
+        coarse = rng.integers(90, 240, (8, 8, 3), np.uint8)  # (8, 8, 3)
+        image = Image.fromarray(coarse).resize((224, 224), Image.Resampling.BICUBIC)
+        image.save(folder / f"blk-{tile}-{barcode}.png")
 
 
 def test_the_story_runs_from_slides_to_a_bundle(folder: Path) -> None:
@@ -58,7 +75,10 @@ def test_the_story_runs_from_slides_to_a_bundle(folder: Path) -> None:
         "model_repository/simclr.encoder.json",
         "cohort/split.json",
         "cohort/features/SimCLR/features.json",
+        "crck/features/SimCLR/features.json",
         "results/table_2.md",
+        "crck/results/table_2.md",
+        "crck/results/figure_5.svg",
         "results/figure_2.svg",
         "results/figure_B.6.png",
         "results/figure_learning.svg",

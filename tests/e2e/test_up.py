@@ -145,3 +145,48 @@ def test_a_default_bundle_that_cannot_be_used_is_told_at_once(tmp_path: Path) ->
     assert broken.process.wait(20) == 1
     assert "bundle_unknown" in broken.log.read_text()
     assert time.monotonic() - started < 15
+
+
+def test_a_terminal_that_is_closed_stops_everything(up: Up) -> None:
+    started = psutil.Process(up.process.pid).children(recursive=True)
+    for _ in range(2):  # from the shell, and from the kernel
+        up.process.send_signal(signal.SIGHUP)
+    assert up.process.wait(40) == 0
+    assert [process for process in started if is_alive(process)] == []
+
+
+def test_killed_it_leaves_nothing_behind_and_starts_again(up: Up, tmp_path: Path) -> None:
+    started = psutil.Process(up.process.pid).children(recursive=True)
+    assert {"deepsmile.api", "deepsmile.worker"} <= {part for p in started for part in p.cmdline()}
+    assert any("valkey" in process.name() for process in started)
+    up.process.kill()
+    up.process.wait()
+    again = Up(tmp_path, up.settings.model_repository)
+    try:
+        wait_until(lambda: again.is_ready, 40)
+        wait_until(lambda: not any(map(is_alive, started)), 20)
+    finally:
+        again.process.send_signal(signal.SIGINT)
+        again.process.wait(40)
+
+
+def test_a_second_one_on_the_same_folder_or_port_is_told_so(up: Up, tmp_path: Path) -> None:
+    same_folder = up.run("up", "--port", str(free_port()))
+    assert same_folder.returncode == 1
+    assert "another `deepsmile up` uses the data directory" in same_folder.stderr
+    same_port = up.run("up", "--data-dir", str(tmp_path / "other"))
+    assert same_port.returncode == 1
+    told = f"request_invalid: cannot listen on port {up.settings.port} of 127.0.0.1"
+    assert same_port.stderr.startswith(told)
+    assert "--port" in same_port.stderr
+    for refused in (same_folder, same_port):
+        assert "Traceback" not in refused.stderr
+        assert "is ready" not in refused.stdout
+
+
+def test_slides_results_and_logs_are_their_owner_s_alone(up: Up, slide_path: Path) -> None:
+    with Client(up.url) as client:
+        client.wait(client.predict(slide_path).id, timeout_s=60)
+    found = {path: path.lstat().st_mode for path in up.settings.data_dir.rglob("*")}
+    assert {".slide", ".npz", ".sqlite", ".log"} <= {path.suffix for path in found}
+    assert [path for path, mode in found.items() if mode & 0o077] == []

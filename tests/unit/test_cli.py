@@ -152,3 +152,27 @@ def test_the_installed_command_ends_with_the_code_that_it_promises(
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(run: Run, tmp_path: Path) -> None:
+    """The slide is absent, which nobody came to see."""
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "no" / "report.json", tmp_path, tmp_path / "file" / "report.json"):
+        for command in ("score", "predict"):
+            code, _, err = run(command, "absent.svs", "--out", out)
+            assert code == ERROR
+            assert err.startswith(f"request_invalid: {out} cannot be written\nName a file in")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_report_that_is_not_written_after_all_was_shown(run: Run, slide_path: Path) -> None:
+    code, out, err = run("score", slide_path, "--out", "/dev/full", "--json")
+    assert code == ERROR
+    assert Report.model_validate_json(out).tiles.used == 8
+    assert "request_invalid: /dev/full was not written: No space left on device" in err
+
+
+def test_a_folder_is_sent_as_a_zip(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("predict", tmp_path)
+    assert code == ERROR
+    assert err.startswith("request_invalid: a folder cannot be sent\nSend it as a zip")

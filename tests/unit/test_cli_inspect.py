@@ -75,7 +75,7 @@ def test_doctor_says_why_a_bundle_is_in_fp32(tmp_path: Path) -> None:
         return found.advice
 
     make_bundle(tmp_path)
-    told = f"fp32: no accepted {kind} variant here; `deepsmile-train precision` makes one"
+    told = f"fp32: no accepted {kind} variant here; `deepsmile-train precision` tries one"
     assert advice() == told
     make_bundle(tmp_path, f"tiny-{kind}")
     assert advice() == ""
@@ -97,3 +97,19 @@ def test_doctor_misses_the_default_bundle(run: Run, monkeypatch: pytest.MonkeyPa
     code, out, _ = run("doctor")
     assert code == ERROR
     assert "no '[/red]'" in out
+
+
+def test_a_preview_that_cannot_be_written_is_told_before_the_work(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("inspect", "absent.svs", "--preview", tmp_path / "no" / "tissue.png")
+    assert code == ERROR
+    assert "tissue.png cannot be written" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_preview_that_is_not_written_after_all_comes_after_the_plan(
+    run: Run, slide_path: Path
+) -> None:
+    code, out, err = run("inspect", slide_path, "--preview", "/dev/full")
+    assert code == ERROR
+    assert "cost here: reading" in out
+    assert "/dev/full was not written: No space left on device" in err

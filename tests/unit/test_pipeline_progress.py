@@ -14,12 +14,12 @@ from deepsmile.bundle import Bundle
 from deepsmile.errors import JobCanceled, SlideUnsupported
 from deepsmile.pipeline import SlideSource, extract, score_slide
 from deepsmile.reading import Reader
-from deepsmile.stages import STAGES
 from tests.fake_backend import FakeBackend
 from tests.making import tissue_image, write_svs
 from tests.readers import SMALL_TILES
 from tests.reports import changed
 
+STAGES = ("qc", "tiling", "encoding", "aggregating")
 Told = list[tuple[str, int, int]]
 
 

@@ -19,7 +19,8 @@ from deepsmile.errors import (
     SlideTooLarge,
     SlideUnreadable,
 )
-from deepsmile.frames import ReadCount
+from deepsmile.frames import ReadCount, ReadRequest
+from deepsmile.reader_host import END_S, ReaderHost
 from deepsmile.reading import Reader
 from tests import hostile
 from tests.readers import CONTRACT, children, limits, scratch_files, started
@@ -143,6 +144,42 @@ def test_without_its_host_a_reading_ends_and_the_next_has_another(
         list(events)
     assert_reads_again(own, slide_path)
     own.close()
+
+
+@pytest.mark.slow
+def test_a_reader_that_cannot_be_killed_is_left_behind(slide_path: Path, tmp_path: Path) -> None:
+    """On a dead mount it waits in the kernel, and its host waits for it: here both are stopped."""
+    own = Reader(limits(tmp_path, stall_s=0.5), batch=4)
+    events, child = started(own, slide_path)
+    first = psutil.Process(own.host_pid)
+    first.suspend()
+    child.suspend()
+    began = time.monotonic()
+    with pytest.raises(SlideTimeout, match=r"sent nothing for 0\.5 s"):
+        list(events)
+    assert time.monotonic() - began < 0.5 + 2 * END_S
+    assert not first.is_running()
+    assert isinstance(list(own.read(slide_path, CONTRACT))[-1], ReadCount)
+    own.close()
+
+
+def test_a_host_that_does_not_fork_is_given_up(slide_path: Path, tmp_path: Path) -> None:
+    host = ReaderHost(fork_s=0.3)
+    psutil.Process(host.pid).suspend()
+    request = ReadRequest(
+        path=str(slide_path),
+        scratch=str(tmp_path),
+        contract=CONTRACT,
+        mpp=None,
+        batch=0,
+        overview=False,
+        memory_bytes=1 << 30,
+        cpu_s=10,
+    )
+    with pytest.raises(ReaderKilled, match="or is stuck") as stuck, host.fork(request):
+        pass
+    assert stuck.value.retryable
+    assert not host.is_alive
 
 
 @pytest.mark.slow

@@ -99,3 +99,11 @@ def test_a_changed_file_has_another_identity(root: Path) -> None:
     changed = identity_of(slide)
     os.utime(slide, ns=(1, 1))
     assert identity_of(slide) != changed
+
+
+def test_a_whole_root_is_no_slide(root: Path, tmp_path: Path) -> None:
+    """To compare it, every byte of a drive would be read."""
+    (tmp_path / "alias").symlink_to(root)
+    for path in (root, root / "sub" / "..", tmp_path / "alias"):
+        with pytest.raises(PathNotAllowed, match="allowed root itself"):
+            resolve_path(str(path), [tmp_path / "alias"])

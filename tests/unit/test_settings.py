@@ -1,5 +1,6 @@
 """Settings: what makes no sense is told at the start, by the name of its variable."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -99,3 +100,23 @@ def test_every_program_tells_it_in_a_line(program: str) -> None:
     assert ended.returncode == 1
     assert ended.stderr.startswith("request_invalid: DEEPSMILE_TRITON_IN_FLIGHT=-1: ")
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["secret", "secret://host/db", "mysql://u:secret@host/db", "sqlite+aiosqlite:///secret",
+     "postgresql://host:secret/db"],
+)  # fmt: skip
+def test_a_database_that_we_cannot_use_is_told_with_an_example(url: str) -> None:
+    with pytest.raises(RequestInvalid, match=r"^DEEPSMILE_DATABASE_URL: should be a URL") as caught:
+        Settings(database_url=url)
+    assert "postgresql+psycopg://" in caught.value.detail
+    assert "secret" not in caught.value.detail
+
+
+def test_a_driver_that_is_missing_is_named_with_what_to_install() -> None:
+    if importlib.util.find_spec("pg8000"):
+        pytest.skip("it is installed")
+    told = r"pg8000 is missing: pip install 'deepsmile\[postgres\]'"
+    with pytest.raises(RequestInvalid, match=told):
+        Settings(database_url="postgresql+pg8000://user:secret@host/db")

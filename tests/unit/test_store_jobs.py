@@ -173,3 +173,12 @@ def test_events_go_on_after_the_last_one_seen(database: Database) -> None:
     assert [event.state for event in events] == ["accepted", "fetching", "completed"]
     assert list_events(database, job.id, events[0].seq) == events[1:]
     assert list_events(database, job.id, events[-1].seq) == []
+
+
+def test_the_same_slide_sent_after_a_cancel_is_a_job_of_its_own(database: Database) -> None:
+    """What the hint of `job_canceled` tells people to do, while the first is still at work."""
+    first = accept(database, slide="a" * 64)
+    claim_next(database, "w", 1.0, 30.0)
+    cancel_job(database, first.id, 2.0)
+    again = submit(database, new_job("a" * 64), 3.0, None)
+    assert (again.is_new, again.job.state) == (True, JobState.ACCEPTED)

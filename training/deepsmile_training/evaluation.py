@@ -29,8 +29,9 @@ class Figures:
     auc: Estimate
     brier_raw: Estimate
     brier: Estimate
-    ece_raw: Estimate
-    ece: Estimate
+    ece_raw: float
+    """Without an interval, as in a report."""
+    ece: float
     points: dict[str, Threshold]
     """What each operating point does on the test slides."""
     covered: dict[str, int] | None
@@ -60,8 +61,8 @@ def evaluate(
         auc=bootstrap(auc, p, y, seed),
         brier_raw=bootstrap(brier, raw, y, seed),
         brier=bootstrap(brier, p, y, seed),
-        ece_raw=bootstrap(ece, raw, y, seed),
-        ece=bootstrap(ece, p, y, seed),
+        ece_raw=ece(raw, y),
+        ece=ece(p, y),
         points={point.name: rates(p, y, point.threshold) for point in head.operating_points},
         covered=count_covered(scores, head, y),
         uncertain=sum(score.label is None for score in scores),

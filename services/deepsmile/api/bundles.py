@@ -1,5 +1,8 @@
 """Bundles: which models there are, and all that is known of each."""
 
+import logging
+from collections.abc import Iterator
+
 from anyio.to_thread import run_sync
 from fastapi import APIRouter
 
@@ -7,8 +10,12 @@ from deepsmile import errors
 from deepsmile.api.docs import json_example, problems
 from deepsmile.api.service import Service, ServiceDep
 from deepsmile.api.views import bundle_detail, bundle_view
+from deepsmile.bundle import Bundle
+from deepsmile.errors import BundleError
+from deepsmile.shelf import Shelf
 from deepsmile.wire import BundleDetail, BundleList
 
+logger = logging.getLogger(__name__)
 router = APIRouter(tags=["bundles"])
 
 
@@ -16,13 +23,10 @@ router = APIRouter(tags=["bundles"])
     "/v1/bundles",
     operation_id="listBundles",
     summary="List models",
-    responses={
-        200: json_example(BundleList, "All of them, verified.", "bundles"),
-        **problems(errors.BundleCorrupt),
-    },
+    responses={200: json_example(BundleList, "Those that can be used.", "bundles"), **problems()},
 )
 async def bundles(service: ServiceDep) -> BundleList:
-    """Every bundle of the model repository."""
+    """Every bundle of the model repository that is whole; the log names the others."""
     return await run_sync(_list, service)
 
 
@@ -43,5 +47,12 @@ async def bundle(name: str, service: ServiceDep) -> BundleDetail:
 
 def _list(service: Service) -> BundleList:
     default = service.settings.default_bundle
-    found = (service.shelf.get(name) for name in service.shelf.names())
-    return BundleList(bundles=tuple(bundle_view(bundle, default) for bundle in found))
+    return BundleList(bundles=tuple(bundle_view(found, default) for found in _whole(service.shelf)))
+
+
+def _whole(shelf: Shelf) -> Iterator[Bundle]:
+    for name in shelf.names():
+        try:
+            yield shelf.get(name)
+        except BundleError as error:
+            logger.warning("bundle %s is left out: %s: %s", name, error.code, error.detail)

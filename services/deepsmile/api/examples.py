@@ -154,7 +154,7 @@ EXAMPLES: dict[str, dict[str, JsonValue]] = {
         "contract": CONTRACT.model_dump(mode="json"),
         "card": "# demo\n\nWhat it was trained on, how well it does, what it is not for.\n",
     },
-    "alive": {"status": "alive", "version": "0.1.0"},
+    "alive": {"status": "alive", "version": "0.1.0", "max_upload_bytes": 34359738368},
     "ready": {"status": "ready", "parts": {"database": _OK, "bundle": _OK, "broker": _OK}},
     "down": {"status": "down", "parts": {"database": _GONE, "bundle": _OK, "broker": _OK}},
     "path": {"path": "/slides/S26-000123-A1-1.svs", "bundle": "demo"},

@@ -25,9 +25,10 @@ router = APIRouter(tags=["health"])
     summary="Whether the process lives",
     responses={200: json_example(Alive, "It does.", "alive"), **problems()},
 )
-async def healthz() -> Alive:
+async def healthz(service: ServiceDep) -> Alive:
     """Asks nothing else, so that a slow database restarts no process."""
-    return Alive(status="alive", version=__version__)
+    limit = service.settings.max_upload_bytes
+    return Alive(status="alive", version=__version__, max_upload_bytes=limit)
 
 
 @router.get(

@@ -62,6 +62,7 @@ PREDICT: dict[str, Any] = {
             errors.RequestInvalid,
             errors.SlideEmpty,
             errors.SlideNotFound,
+            errors.SlideUnsupported,
             errors.ContentTypeUnsupported,
             errors.BodyTooLarge,
             errors.UploadIncomplete,

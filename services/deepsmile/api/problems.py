@@ -43,6 +43,9 @@ STATUS: dict[type[DeepSmileError], int] = {
 }
 """An error that is not here has the status of its nearest ancestor."""
 
+SCHEMA_HINT = f"{RequestInvalid.hint} /openapi.json has every field."
+"""Of a request for which nothing better is known; a command line has no schema to look at."""
+
 CODE_OF_STATUS = {404: "route_not_found", 405: "method_not_allowed"}
 """What the router refuses before any of our code runs."""
 
@@ -60,7 +63,7 @@ def problem_of(error: DeepSmileError, instance: str) -> Problem:
         status=status_of(type(error)),
         detail=error.detail,
         code=error.code,
-        hint=error.hint,
+        hint=SCHEMA_HINT if error.hint == RequestInvalid.hint else error.hint,
         retryable=error.retryable,
         instance=instance,
     )

@@ -17,7 +17,7 @@ PROBES = ("/healthz", "/readyz", "/metrics")
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     set_up_logs()
-    logging.getLogger("uvicorn.access").addFilter(is_no_probe)
+    logging.getLogger("uvicorn.access").addFilter(is_worth_a_line)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -29,7 +29,10 @@ def serve(settings: Settings) -> None:
     )
 
 
-def is_no_probe(line: logging.LogRecord) -> bool:
-    """Whether a line of uvicorn's access log is of interest."""
-    _client, _method, path, *_ = line.args if isinstance(line.args, tuple) else ("", "", "")
+def is_worth_a_line(line: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's access log is; the query, which may name a patient, is cut."""
+    assert isinstance(line.args, tuple), "client, method, path, version, status"
+    client, method, path, *rest = line.args
+    path = str(path).partition("?")[0]
+    line.args = (client, method, path, *rest)
     return path not in PROBES

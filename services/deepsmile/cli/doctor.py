@@ -156,7 +156,7 @@ def _why_fp32(bundle: Bundle, names: list[str]) -> str:
     kind = Kind.FP16 if CUDA in execution_providers() else Kind.INT8
     if f"{bundle.name}-{kind}" in names:
         return ""  # it has a line of its own
-    return f"fp32: no accepted {kind} variant here; `deepsmile-train precision` makes one"
+    return f"fp32: no accepted {kind} variant here; `deepsmile-train precision` tries one"
 
 
 def _disk(settings: Settings) -> Finding:

@@ -1,6 +1,7 @@
 """Edge: where commands end, and how their errors are told."""
 
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -9,7 +10,7 @@ from deepsmile.errors import DeepSmileError
 EXIT_ERROR = 1
 
 
-def run(commands: typer.Typer) -> None:
+def run(commands: Callable[[], object]) -> None:
     """Run the command line; our errors are one line of what, one of what next, and exit code 1."""
     try:
         commands()

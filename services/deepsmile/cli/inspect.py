@@ -13,7 +13,14 @@ from rich.table import Table
 
 from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bundle import Bundle, load_bundle
-from deepsmile.cli.options import EXIT_ABSTAINED, BundleName, RequestedMpp, SlidePath
+from deepsmile.cli.options import (
+    EXIT_ABSTAINED,
+    BundleName,
+    RequestedMpp,
+    SlidePath,
+    writable,
+    write,
+)
 from deepsmile.cli.progress import progress_bar
 from deepsmile.contract import FeatureContract
 from deepsmile.errors import Abstention
@@ -46,7 +53,9 @@ def inspect(
     slide: SlidePath,
     bundle: BundleName = None,
     mpp: RequestedMpp = None,
-    preview: Annotated[Path | None, typer.Option(help="Write the tissue preview, PNG.")] = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="Write the tissue preview, PNG.", callback=writable)
+    ] = None,
 ) -> None:
     """Reader, levels, mpp, tissue and tile count of a slide, and a cost estimate; no score."""
     settings = Settings()
@@ -54,16 +63,18 @@ def inspect(
     contract = loaded.contract.features
     with closing(settings.reader) as reader, progress_bar() as progress:
         found = look(slide, contract, reader, mpp, progress)
-    if preview and found.overview is not None and found.overview.size:
-        cells = np.concatenate(found.tissue) if found.tissue else np.empty((0, 2), np.int32)
-        preview.write_bytes(draw_preview(found.overview, contract.overview.tile_px, cells))
     console = Console(markup=False)
     console.print(_table(found))
     if found.abstention:
         console.print(f"{found.abstention.code}: {found.abstention.detail}", style="yellow")
         console.print(found.abstention.hint)
+    else:
+        console.print(_cost(found, loaded, settings))
+    if preview and found.overview is not None and found.overview.size:
+        cells = np.concatenate(found.tissue) if found.tissue else np.empty((0, 2), np.int32)
+        write(preview, draw_preview(found.overview, contract.overview.tile_px, cells))
+    if found.abstention:
         raise typer.Exit(EXIT_ABSTAINED)
-    console.print(_cost(found, loaded, settings))
 
 
 def look(

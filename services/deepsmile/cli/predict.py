@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deepsmile.cli.options import BundleName, JsonFlag, OutPath, RequestedMpp, SlidePath
+from deepsmile.cli.options import BundleName, JsonFlag, OutPath, RequestedMpp
 from deepsmile.cli.progress import progress_bar
 from deepsmile.cli.render import deliver
 from deepsmile.client import Client
@@ -15,8 +15,13 @@ from deepsmile.report import Report
 UrlOption = Annotated[str, typer.Option(help="Where the service is.", envvar="DEEPSMILE_URL")]
 
 
+SlideFile = Annotated[
+    Path, typer.Argument(metavar="SLIDE", help="A slide file, or a zip of a slide's files.")
+]
+
+
 def predict(
-    slide: SlidePath,
+    slide: SlideFile,
     url: UrlOption = "http://127.0.0.1:8000",
     bundle: BundleName = None,
     mpp: RequestedMpp = None,

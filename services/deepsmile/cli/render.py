@@ -7,19 +7,19 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deepsmile.cli.options import EXIT_ABSTAINED
+from deepsmile.cli.options import EXIT_ABSTAINED, write
 from deepsmile.report import Abstained, HeadResult, Report, Scored
 
 
 def deliver(report: Report, out: Path | None, as_json: bool) -> None:
-    """Write and print a report; exit code 3 when every head abstained."""
+    """Print and write a report; exit code 3 when every head abstained."""
     text = report.model_dump_json(indent=2)
-    if out:
-        out.write_text(text + "\n")
     if as_json:
         typer.echo(text)
     else:
         show_report(report, Console())
+    if out:
+        write(out, f"{text}\n".encode())
     if report.abstention:
         raise typer.Exit(EXIT_ABSTAINED)
 

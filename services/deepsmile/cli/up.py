@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deepsmile.disk import keep_private
 from deepsmile.report import RESEARCH_USE_ONLY
 from deepsmile.settings import Settings
 from deepsmile.stack import Stack
@@ -26,7 +27,11 @@ def up(
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _stop(stop))
-    with Stack(Settings(**changes), with_triton=triton) as stack:
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which is what nohup wants
+        signal.signal(signal.SIGHUP, lambda *_: stop.set())  # a closing terminal may say so twice
+    settings = Settings(**changes)
+    keep_private()
+    with Stack(settings, with_triton=triton) as stack:
         stack.wait_ready(READY_S, stop)
         typer.secho(f"DeepSMILE is ready at {stack.url}. {RESEARCH_USE_ONLY}", fg="green")
         typer.echo(f"Try: deepsmile predict SLIDE --url {stack.url}    Stop: Ctrl-C")

@@ -190,6 +190,8 @@ def list_events(database: Database, job_id: str, after: int) -> list[StoredEvent
 def cancel_job(database: Database, job_id: str, now: float) -> StoredJob:
     """Cancel a job that waits, or ask the worker of one that runs; again does no harm.
 
+    The same slide sent again is a job of its own from here on.
+
     Raises:
         JobNotFound, JobFinished.
     """
@@ -200,7 +202,7 @@ def cancel_job(database: Database, job_id: str, now: float) -> StoredJob:
     running = update(JOBS).where(this, JOBS.c.state.in_(RUNNING))
     with database.write() as connection:
         if not change_jobs(connection, cancel, now):
-            connection.execute(running.values(cancel_requested=True))
+            connection.execute(running.values(cancel_requested=True, dedupe_key=None))
     job = get_job(database, job_id)
     if job.state in ENDED and job.state != JobState.CANCELED:
         raise JobFinished(f"the job is {job.state} already")

@@ -1,6 +1,5 @@
 """Server: one Triton on this machine, started, awaited, stopped, with nothing left behind."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from deepsmile.errors import InferenceUnavailable
-from deepsmile.loopback import HOST, free_ports, is_answering
+from deepsmile.loopback import HOST, end_with_parent, free_ports, is_answering
 from deepsmile.triton.install import Installation
 from deepsmile.triton.shared import FOLDER
 
@@ -25,7 +24,6 @@ CLIENT_MEMORY_FLAG = "--allow-client-shm"
 """Since 26.04 clients may share memory only if told so; older servers do not know the flag."""
 PREFIX = "shm-region-prefix-name"
 """Of the memory that a server shares with its stubs."""
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class TritonServer:
                 stdout=log,
                 stderr=log and subprocess.STDOUT,
                 start_new_session=True,  # so that its stubs can be told by their group
-                preexec_fn=_die_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     def is_alive(self) -> bool:
@@ -169,7 +167,3 @@ class TritonServer:
             check=False,
         )
         return (told.stdout + told.stderr).decode(errors="replace")
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

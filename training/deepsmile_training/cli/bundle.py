@@ -137,7 +137,7 @@ def _tell(prepared: "Prepared", plan: "Plan", bench: "Workbench") -> None:
 def _say(made: "Bundle", bench: "Workbench") -> None:
     for name, head in made.file.provenance["heads"].items():
         test = head["test"]
-        area, ece = test["auroc"], test["ece"]["value"]
+        area, ece = test["auroc"], test["ece"]
         interval = f"({area['low']:.3f} to {area['high']:.3f})"
         typer.echo(
             f"{name}: AUROC {area['value']:.3f} {interval}, ECE {ece:.3f} on"

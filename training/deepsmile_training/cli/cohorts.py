@@ -126,6 +126,7 @@ def split(
     made.write(out)
     for each in labels or [""]:
         _show(each or patients.name, SPLIT_COLUMNS, count_split(patients, made, each))
+    _say_unseen(patients)
     typer.echo(f"{out}: {made.digest}")
 
 
@@ -151,7 +152,15 @@ def _write(made: "Cohort", out: Path) -> None:
     _show(made.name, COHORT_COLUMNS, count_cohort(made))
     for note, count in made.notes.items():
         typer.echo(f"{count} {note}")
+    _say_unseen(made)
     typer.echo(f"{out}: {made.digest}")
+
+
+def _say_unseen(made: "Cohort") -> None:
+    """Those who turn out to have no slide would be counted in folds, and be in no figure."""
+    unseen = sum(not one.slides for one in made.patients)
+    if unseen:
+        typer.echo(f"{unseen} patients have no slide here, and are counted as if they had one")
 
 
 def _show(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

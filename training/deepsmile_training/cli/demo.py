@@ -5,15 +5,16 @@ from typing import Annotated
 
 import typer
 
+from deepsmile.settings import Settings
 from deepsmile_training.cli.progress import stages
 
 SEED = 2026
 
 
 def demo_bundle(
-    out: Annotated[Path, typer.Option(help="Model repository to write into.")] = Path(
-        "model_repository"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Model repository to write into; by default the settings'.")
+    ] = None,
     slides: Annotated[int, typer.Option(min=12, help="Slides of the cohort.")] = 240,
     seed: Annotated[int, typer.Option(min=0)] = SEED,
     threads: Annotated[int, typer.Option(min=1, help="Cores to use.")] = 2,
@@ -35,10 +36,11 @@ def demo_bundle(
     plan = plan.smoke() if smoke else plan
     size = "--smoke" if smoke else f"--slides {slides}"
     command = f"deepsmile-train demo-bundle {size} --seed {seed} --threads {threads}"
+    repository = out or Settings().model_repository
     with stages() as stage:
-        bundle = make_demo_bundle(plan, command, out, Workshop(work, stage))
+        bundle = make_demo_bundle(plan, command, repository, Workshop(work, stage))
     for name, figures in bundle.file.provenance["test"].items():
-        auc, ece = figures["auc"], figures["ece"]["value"]
+        auc, ece = figures["auc"], figures["ece"]
         interval = f"({auc['low']:.3f} to {auc['high']:.3f})"
         typer.echo(f"{name}: AUC {auc['value']:.3f} {interval}, ECE {ece:.3f} on test slides")
     typer.echo(f"bundle {bundle.name} {bundle.digest}")

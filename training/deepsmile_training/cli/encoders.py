@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deepsmile.settings import Settings
 from deepsmile_training.cli.progress import stages
 
 THREADS = Annotated[int, typer.Option(min=1, help="Cores to use.")]
@@ -55,6 +56,8 @@ def probe(
     with stages() as stage:
         found = comparison.compare(encoders, chosen, asked, seeds=seeds, stage=stage)
     typer.echo(f"{len(chosen.tiles):,} tiles, shown at {chosen.tiles.shape[1]} px")
+    for line in comparison.left_out(chosen, asked):
+        typer.echo(line)
     typer.echo(table(found))
     if out is not None:
         content = comparison.report(found, opened.digest, chosen)
@@ -73,9 +76,9 @@ def export_encoder(
         str | None,
         typer.Option(help="Whose tiles it learnt from, and their licence; for the card."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Model repository to write into.")] = Path(
-        "model_repository"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Model repository to write into; by default the settings'.")
+    ] = None,
     fp16: Annotated[bool, typer.Option(help="Demand that it also holds in fp16.")] = True,
     threads: THREADS = 2,
 ) -> None:
@@ -92,7 +95,8 @@ def export_encoder(
     origin = candidate.provenance["origin"]["what"]  # paths may name patients
     command = f"deepsmile-train export-encoder '{origin}' --name {name}"
     command += "" if fp16 else " --no-fp16"
-    released = release(candidate, pixels, out, command, fp16=fp16)
+    repository = out or Settings().model_repository
+    released = release(candidate, pixels, repository, command, fp16=fp16)
     measured = released.file.provenance["export"]["agreement"]
     typer.echo(
         f"fp32: largest difference {measured['difference']:.1e} of features up to"

@@ -50,7 +50,7 @@ def evidence(
     look = f", look {report.cohort.look}" if report.cohort.look else ""
     typer.echo(
         f"AUROC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}), ECE"
-        f" {scale.raw.ece.value:.3f}, calibrated ({scale.chosen.method})"
-        f" {scale.calibrated.ece.value:.3f}; {report.cohort.how}{look}"
+        f" {scale.raw.ece:.3f}, calibrated ({scale.chosen.method})"
+        f" {scale.calibrated.ece:.3f}; {report.cohort.how}{look}"
     )
     typer.echo(f"{out}\n{beside}")

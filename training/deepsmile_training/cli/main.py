@@ -5,6 +5,7 @@ import os
 import typer
 
 from deepsmile.cli.edge import run
+from deepsmile.errors import BackendMissing
 from deepsmile_training.cli import cohorts, encoders, pretrain
 from deepsmile_training.cli.bundle import bundle
 from deepsmile_training.cli.demo import demo_bundle, demo_slides
@@ -44,7 +45,17 @@ def app() -> None:
     """Entry point."""
     # Idle threads sleep instead of spinning: on shared cores the spinning costs more than it saves.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    run(commands)
+    run(_commands)
+
+
+def _commands() -> None:
+    try:
+        commands()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("deepsmile"):
+            raise
+        hint = "Install the extra for training: pip install 'deepsmile[train]'."
+        raise BackendMissing(f"{error.name} is not installed", hint=hint) from error
 
 
 if __name__ == "__main__":
