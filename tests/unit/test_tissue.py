@@ -2,18 +2,16 @@
 
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from deepsmile.contract import FesiLike, Fu2020, GlassRule, GreySobel, KeepAll
+from deepsmile.contract import Fu2020, GlassRule, GreySobel, KeepAll
 from deepsmile.tissue import (
     Overview,
     background,
-    fesi_foreground,
     find_glass,
     find_tissue,
     gradient,
@@ -257,18 +255,6 @@ def test_black_filler_is_no_tissue(rule: dict[str, Any]) -> None:
     ]
 
 
-def test_fesi_takes_no_black_filler_for_tissue() -> None:
-    """A black square has edges all around, and FESI fills what they enclose."""
-    rule = {"rule": "fesi_like", "blur_px": 2.0, "min_foreground": 0.5}
-    image = as_rgb(noisy(244, 0.3, 0, 160))
-    image[32:64, 32:64] = 0
-    image[96:128, 96:128] = as_rgb(noisy(150, 25, 1, 32))
-    found = find_tissue(overview(image), feature_contract(tissue=rule)).candidates
-    assert np.argwhere(found).tolist() == [[3, 3]]
-    any_stain = find_tissue(overview(image), contract_with(tissue=rule)).candidates
-    assert np.argwhere(any_stain).tolist() == [[1, 1], [3, 3]]
-
-
 def test_the_unscaled_rule_says_that_glass_is_255() -> None:
     tissue = find_tissue(overview(flat(236)), contract_with(tissue=PAPER))
     assert tissue.glass_grey == 255
@@ -279,58 +265,6 @@ def test_without_a_rule_every_tile_is_a_candidate_and_tissue() -> None:
     tissue = find_tissue(overview(flat(255)), contract_with(tissue={"rule": "none"}))
     assert tissue.candidates.tolist() == [[True, True], [True, True]]
     assert is_tissue(flat(255), KeepAll(rule="none"), 255)
-
-
-def slow_fesi_edges(grey: Image) -> NDArray[np.float64]:
-    """|Laplacian|, 4 neighbours, mirrored at the edge, (h, w)."""
-    padded = np.pad(grey.astype(float), 1, mode="reflect")
-    out = np.zeros(grey.shape)
-    for y in range(grey.shape[0]):
-        for x in range(grey.shape[1]):
-            cross = (
-                padded[y, x + 1] + padded[y + 2, x + 1] + padded[y + 1, x] + padded[y + 1, x + 2]
-            )
-            out[y, x] = abs(cross - 4 * padded[y + 1, x + 1])
-    return out
-
-
-def test_fesi_s_foreground_is_where_blurred_edges_are_above_their_mean() -> None:
-    """FESI (Bug et al. 2015) in spirit: closing and filling only ever add pixels."""
-    grey = noisy(244, 0.5, 0, 96)
-    grey[30:66, 30:66] = noisy(150, 25, 1, 36)
-    rule = FesiLike(rule="fesi_like", blur_px=2.0, min_foreground=0.5)
-    smooth = cv2.GaussianBlur(slow_fesi_edges(grey), (0, 0), 2.0)
-    raw = smooth > smooth.mean()
-    found = fesi_foreground(grey, rule)
-    assert found[raw].all()
-    assert found[34:62, 34:62].all()
-    assert not found[:20].any()
-    assert not found[:, 76:].any()
-
-
-def test_fesi_fills_holes() -> None:
-    """A ring of tissue counts whole, its pale centre included."""
-    grey = np.full((128, 128), 244, np.uint8)
-    cv2.circle(grey, (64, 64), 40, 120, 8)
-    found = fesi_foreground(grey, FesiLike(rule="fesi_like", blur_px=1.5, min_foreground=0.5))
-    assert found[64, 64]
-    assert not found[2, 2]
-
-
-def test_fesi_keeps_tiles_by_their_share_of_foreground() -> None:
-    """The authors' released configs: mask mean >= 0.5."""
-    rule = {"rule": "fesi_like", "blur_px": 2.0, "min_foreground": 0.5}
-    image = as_rgb(noisy(244, 0.3, 0, 96))
-    image[32:64, 32:64] = as_rgb(noisy(150, 25, 1, 32))
-    tissue = find_tissue(overview(image), contract_with(tissue=rule))
-    assert tissue.candidates.tolist() == [[False] * 3, [False, True, False], [False] * 3]
-    assert is_tissue(flat(255), FesiLike.model_validate(rule), 255)
-
-
-def test_fesi_of_one_grey_finds_nothing() -> None:
-    rule = FesiLike(rule="fesi_like", blur_px=2.0, min_foreground=0.5)
-    assert not fesi_foreground(np.full((32, 32), 240, np.uint8), rule).any()
-    assert fesi_foreground(np.zeros((0, 32), np.uint8), rule).shape == (0, 32)
 
 
 def test_bare_glass_has_no_candidates_and_no_stain_to_object_to() -> None:
