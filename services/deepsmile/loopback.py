@@ -3,6 +3,7 @@
 import ctypes
 import signal
 import socket
+import subprocess
 
 import httpx
 
@@ -39,6 +40,16 @@ def is_answering(url: str) -> bool:
         return httpx.get(url, timeout=ANSWER_S).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
+
+
+def end(process: subprocess.Popen[bytes], patience_s: float) -> None:
+    """Ask it to, and kill it if it has not in time."""
+    process.terminate()
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def end_with_parent() -> None:

@@ -3,21 +3,20 @@
 The same programs as in production; only their settings point at one data directory.
 """
 
-import fcntl
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from threading import Event
 from typing import IO, Self
 
 from deepsmile.broker import Broker
 from deepsmile.bundle import load_bundle
-from deepsmile.errors import RequestInvalid, ServiceUnreachable
-from deepsmile.loopback import HOST, check_free, end_with_parent, is_answering
+from deepsmile.disk import alone
+from deepsmile.errors import ServiceUnreachable
+from deepsmile.loopback import HOST, check_free, end, end_with_parent, is_answering
 from deepsmile.settings import Settings
 from deepsmile.triton.connection import tritonclient_grpc
 from deepsmile.triton.install import find_triton
@@ -27,6 +26,7 @@ POLL_S = 0.1
 RESTART_S = 1.0
 STOP_API_S = 10.0
 LOCK = "up.lock"
+ELSEWHERE = "Stop it, or choose another folder with --data-dir."
 
 
 class Stack:
@@ -64,9 +64,11 @@ class Stack:
         if self._triton is not None:
             find_triton(self._settings.triton_server)
             tritonclient_grpc()
-        self._settings.data_dir.mkdir(parents=True, exist_ok=True)
+        folder = self._settings.data_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        used = f"another `deepsmile up` uses the data directory {folder}"
         with ExitStack() as started:
-            started.enter_context(_alone_in(self._settings.data_dir))
+            started.enter_context(alone(folder / LOCK, used, ELSEWHERE))
             check_free(self._settings.host, self._settings.port)
             if self._broker is not None:
                 started.callback(self._broker.stop)
@@ -149,23 +151,5 @@ class Stack:
         return [f"--{name}={value}" for name, value in given.items()]
 
     def _stop(self, part: str, patience_s: float) -> None:
-        process = self._processes.pop(part)
-        process.terminate()
-        try:
-            process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            process.kill()  # its job goes to the next worker when the lease ends
-            process.wait()
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Raises RequestInvalid: somebody else is in there. A process that dies is so no longer."""
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            hint = "Stop it, or choose another folder with --data-dir."
-            told = f"another `deepsmile up` uses the data directory {folder}"
-            raise RequestInvalid(told, hint=hint) from error
-        yield
+        """A worker that takes too long is killed: its job goes to the next when the lease ends."""
+        end(self._processes.pop(part), patience_s)

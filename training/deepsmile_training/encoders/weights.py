@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from deepsmile.digest import digest_of, digest_of_file
-from deepsmile.disk import replacing
+from deepsmile.disk import needing_room, replacing
 from deepsmile.errors import RequestInvalid
-from deepsmile_training.room import saying_full
 
 SHOWN = 5
 """How many keys a complaint names."""
@@ -64,7 +63,7 @@ def write_weights(content: dict[str, Any], path: Path) -> None:
     buffer = io.BytesIO()  # of a full disk torch.save tells nothing that could be recognised
     torch.save(content, buffer)
     full = f"no room for {path} of {buffer.tell() / 1e6:.0f} MB"
-    with saying_full(full, hint="Free space, then try again."), replacing(path) as file:
+    with needing_room(full, hint="Free space, then try again."), replacing(path) as file:
         file.write(buffer.getbuffer())
 
 

@@ -15,8 +15,7 @@ from typing import Any
 import yaml
 
 from deepsmile.digest import digest_of_file
-from deepsmile.disk import write_file
-from deepsmile_training.alone import alone
+from deepsmile.disk import alone, write_file
 from deepsmile_training.encoders.checkpoint import save_checkpoint
 from deepsmile_training.pretraining.logbook import read_log
 from deepsmile_training.pretraining.loop import Run, Trainer, train, trainer_of
@@ -44,7 +43,8 @@ def pretrain(
         StorageFull
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    with alone(run.folder, "trains") if run.world.leads else nullcontext():
+    others = alone(run.folder / ".lock", f"{run.folder}: another run trains there")
+    with others if run.world.leads else nullcontext():
         trainer = trainer_of(run, run.checkpoint())
         prober = _begin(trainer, say) if run.world.leads else None
         advance = stage("pre-training", trainer.order.steps)

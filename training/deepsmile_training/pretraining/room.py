@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from deepsmile_training.room import saying_full
+from deepsmile import disk
 
 AGAIN = "Free space, then give the same command: it goes on from the last checkpoint."
-needing_room = partial(saying_full, hint=AGAIN)
+needing_room = partial(disk.needing_room, hint=AGAIN)
 """Of a block or a function; told what to say when there is none."""

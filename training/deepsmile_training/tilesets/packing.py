@@ -13,11 +13,9 @@ from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
-from deepsmile.disk import write_file
+from deepsmile.disk import alone, needing_room, write_file
 from deepsmile.errors import DeepSmileError, RequestInvalid, StorageFull
 from deepsmile.reading import Reader
-from deepsmile_training.alone import alone
-from deepsmile_training.room import saying_full
 from deepsmile_training.stage import Stage
 from deepsmile_training.tilesets.cutting import Finding
 from deepsmile_training.tilesets.pressing import Press, shard_of, stored
@@ -67,7 +65,8 @@ def pack(sources: Sources, press: Press, stage: Stage) -> TileStore:
     """
     for name in (SHARDS, SHEETS):
         (press.folder / name).mkdir(parents=True, exist_ok=True)
-    with alone(press.folder, "packs"), saying_full("no room left while packing", AGAIN):
+    room = needing_room("no room left while packing", AGAIN)
+    with alone(press.folder / ".lock", f"{press.folder}: another run packs there"), room:
         _clear(press.folder)
         kept = _kept(_claim(press), press, sources)
         outcomes = _pack_all(sources.entries, press, stage)
