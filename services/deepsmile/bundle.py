@@ -4,8 +4,10 @@ On disk a bundle is `NAME.bundle.json` at the top of a model repository, beside 
 folders that Triton serves (`MODEL/VERSION/model.onnx`), which several bundles may share.
 """
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,15 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deepsmile.contract import Contract, Head, Novelty
 from deepsmile.digest import digest_of, digest_of_file
-from deepsmile.disk import write_file
+from deepsmile.disk import copy_file, write_file
 from deepsmile.errors import BundleCorrupt, BundleMismatch, BundleUnknown
 from deepsmile.frozen import Name, Sha256
 
 Sealed = TypeVar("Sealed")
 
-SUFFIX = ".bundle.json"
+SUFFIX, CARD = ".bundle.json", ".card.md"
 SUPERSEDED = "@"
-"""Between name and version of a bundle that was replaced; no name has one."""
+"""Between name and version of a bundle that was put aside; no name has one."""
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,31}$")]
 
 
@@ -45,6 +47,16 @@ class BundleFile(BaseModel):
     """Where it came from: command, data, seeds, metrics, software."""
     digest: Sha256
     """SHA-256 of the canonical JSON of everything above."""
+
+    @property
+    def models(self) -> dict[str, Sha256]:
+        """All of `files` but the card."""
+        return {place: sha256 for place, sha256 in self.files.items() if place != self.card}
+
+    @property
+    def aside(self) -> str:
+        """How the names of its files begin once it is put aside."""
+        return f"{self.name}{SUPERSEDED}{self.version}"
 
 
 @dataclass(frozen=True)
@@ -77,8 +89,18 @@ class Bundle:
         return self._path_of(novelty.sha256)
 
     def card(self) -> str:
-        """The model card, Markdown."""
-        return (self.root / self.file.card).read_text()
+        """The model card, Markdown; it is aside once a successor's took its place.
+
+        Raises:
+            BundleCorrupt: neither is the one that was sealed.
+        """
+        sha256 = self.file.files[self.file.card]
+        try:
+            return read_verified(self.root / self.file.card, sha256).decode()
+        except BundleCorrupt:
+            with suppress(BundleCorrupt):
+                return read_verified(self.root / f"{self.file.aside}{CARD}", sha256).decode()
+            raise
 
     def _path_of(self, sha256: str) -> Path:
         return self.root / next(p for p, digest in self.file.files.items() if digest == sha256)
@@ -101,11 +123,22 @@ def load_bundle(repository: Path, name: str) -> Bundle:
         known = ", ".join(bundle_names(repository)) or "none"
         raise BundleUnknown(f"no bundle named {name!r}; this repository has: {known}")
     path = repository / f"{name}{SUFFIX}"
-    file = _parse(path)
-    if file.name != name:
-        raise BundleCorrupt(f"{path.name}: it holds a bundle named {file.name!r}")
-    _verify(repository, path, file, file.files)
-    return Bundle(repository, file)
+    bundle = load_file(path)
+    if bundle.name != name:
+        raise BundleCorrupt(f"{path.name}: it holds a bundle named {bundle.name!r}")
+    return bundle
+
+
+def load_file(path: Path) -> Bundle:
+    """Load the bundle of a file in a model repository, put aside or not, and check every digest.
+
+    Raises:
+        BundleCorrupt: as `load_bundle`.
+    """
+    bundle = Bundle(path.parent, read_file(path))
+    verify_files(bundle.root, path, bundle.file.models, "bundle")
+    bundle.card()
+    return bundle
 
 
 def load_superseded(repository: Path, name: str, digest: str) -> Bundle:
@@ -115,13 +148,19 @@ def load_superseded(repository: Path, name: str, digest: str) -> Bundle:
         BundleMismatch: there is none, so what a job was accepted for is gone.
         BundleCorrupt: a byte changed, or its models are gone.
     """
-    for path in repository.glob(f"{name}{SUPERSEDED}*{SUFFIX}"):
-        file = _parse(path)
+    damage: BundleCorrupt | None = None
+    for path in _put_aside(repository):
+        if not path.name.startswith(f"{name}{SUPERSEDED}"):
+            continue
+        try:
+            file = read_file(path)
+        except BundleCorrupt as error:  # it may be another version
+            damage = error
+            continue
         if (file.name, file.digest) == (name, digest):
-            models = {place: sha for place, sha in file.files.items() if place != file.card}
-            _verify(repository, path, file, models)  # its card gave way to its successor's
+            verify_files(repository, path, file.models, "bundle")  # no score needs a card
             return Bundle(repository, file)
-    raise BundleMismatch(
+    raise damage or BundleMismatch(
         f"the bundle {name} was replaced after the job was accepted",
         hint="Send the slide again to score it with the bundle that is there now.",
     )
@@ -129,31 +168,38 @@ def load_superseded(repository: Path, name: str, digest: str) -> Bundle:
 
 def superseded_bundles(repository: Path) -> list[Bundle]:
     """All that were replaced and whose files stay; nobody has looked at their models."""
-    paths = sorted(repository.glob(f"*{SUPERSEDED}*{SUFFIX}"))
-    return [Bundle(repository, _parse(path)) for path in paths]
+    return [Bundle(repository, read_file(path)) for path in _put_aside(repository)]
+
+
+def _put_aside(repository: Path) -> list[Path]:
+    return sorted(repository.glob(f"*{SUPERSEDED}*{SUFFIX}"))
 
 
 def write_bundle(repository: Path, content: dict[str, Any]) -> Bundle:
     """Seal `content` (a `BundleFile` without its digest), write it, and load it back.
 
-    The models and the card must be in place already. A bundle of that name and another version
-    stays beside it as `NAME@VERSION.bundle.json`, for the jobs that were accepted for it.
+    The models and the card must be in place already, and `put_aside` comes before its card.
     """
-    path = repository / f"{content['name']}{SUFFIX}"
-    _put_aside(path, content["version"])
-    write_sealed(path, content)
+    put_aside(repository, content["name"], content["version"])
+    write_sealed(repository / f"{content['name']}{SUFFIX}", content)
     return load_bundle(repository, content["name"])
 
 
-def _put_aside(path: Path, version: str) -> None:
-    """Keep the bundle at `path` if it is of another version."""
+def put_aside(repository: Path, name: str, version: str) -> None:
+    """Keep a bundle, and its card, beside the one of another version that takes its place.
+
+    As `NAME@VERSION.bundle.json`, for the jobs that were accepted for it, and as a way back.
+    """
+    path = repository / f"{name}{SUFFIX}"
     try:
-        former = _parse(path)
-    except (OSError, BundleCorrupt):  # none yet, or none worth keeping
+        former = read_file(path)
+    except BundleCorrupt:  # none yet, or none worth keeping
         return
-    if former.version != version:
-        name = f"{former.name}{SUPERSEDED}{former.version}{SUFFIX}"
-        write_file(path.with_name(name), path.read_text())
+    if former.version == version:
+        return
+    with suppress(BundleCorrupt):  # a score needs no card
+        write_file(repository / f"{former.aside}{CARD}", Bundle(repository, former).card())
+    copy_file(path, repository / f"{former.aside}{SUFFIX}")
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
@@ -166,7 +212,7 @@ def read_sealed(path: Path, parse: Callable[[dict[str, Any], str], Sealed]) -> S
     """What `parse` makes of a file's content and its digest, which was verified.
 
     Raises:
-        BundleCorrupt: a byte changed, or it is none of ours.
+        BundleCorrupt: a byte changed, it is none of ours, or it cannot be read.
     """
     try:
         content = json.loads(path.read_text())
@@ -174,15 +220,14 @@ def read_sealed(path: Path, parse: Callable[[dict[str, Any], str], Sealed]) -> S
         if digest_of(content) != digest:
             raise BundleCorrupt(f"{path.name}: its content does not match its digest")
         return parse(content, digest)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BundleCorrupt(f"{path.name}: {error}") from error
 
 
 def verify_files(root: Path, path: Path, files: Mapping[str, str], what: str) -> None:
     """Raises BundleCorrupt unless each of the files that `path` names is in `root`, unchanged."""
+    _check_inside(path, files)
     for relative, expected in files.items():
-        if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
-            raise BundleCorrupt(f"{path.name}: {relative!r} lies outside the repository")
         target = root / relative
         if not target.is_file():
             raise BundleCorrupt(f"{path.name}: {relative} is missing")
@@ -191,14 +236,42 @@ def verify_files(root: Path, path: Path, files: Mapping[str, str], what: str) ->
             raise BundleCorrupt(f"{relative}: SHA-256 is {found}, the {what} says {expected}")
 
 
-def _parse(path: Path) -> BundleFile:
-    return read_sealed(
+def _check_inside(path: Path, places: Iterable[str]) -> None:
+    for place in map(PurePosixPath, places):
+        if place.is_absolute() or ".." in place.parts:
+            raise BundleCorrupt(f"{path.name}: {str(place)!r} lies outside the repository")
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """The bytes of a file, checked as they are read: it may have changed since it was verified.
+
+    Raises:
+        BundleCorrupt: they are others, or cannot be read.
+    """
+    place = "/".join(path.parts[-3:])  # as models lie in a repository
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise BundleCorrupt(f"{place} is missing") from error
+    except OSError as error:
+        raise BundleCorrupt(f"{place}: {error.strerror}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise BundleCorrupt(f"{place}: SHA-256 is {found}, the bundle says {sha256}")
+    return content
+
+
+def read_file(path: Path) -> BundleFile:
+    """A bundle's file, its own digest verified, but nothing that it names.
+
+    Raises:
+        BundleCorrupt: a byte changed, or it names no file for something that a bundle needs.
+    """
+    file = read_sealed(
         path, lambda content, digest: BundleFile.model_validate({**content, "digest": digest})
     )
-
-
-def _verify(root: Path, path: Path, file: BundleFile, files: Mapping[str, str]) -> None:
-    verify_files(root, path, files, "bundle")
+    _check_inside(path, file.files)
     missing = set(file.contract.named) - set(file.files.values())
     if missing or file.card not in file.files:
         raise BundleCorrupt(f"{path.name}: no file for {', '.join(sorted(missing)) or file.card}")
+    return file

@@ -14,7 +14,7 @@ from deepsmile.parts import parts_of
 CHUNK_BYTES = 1 << 20
 
 Between = Callable[[], None]
-"""Called between chunks; stops the work by raising."""
+"""Called between pieces of work; stops it by raising."""
 
 
 def nothing() -> None:

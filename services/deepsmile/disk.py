@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
+from deepsmile.digest import digest_of_file
 from deepsmile.errors import RequestInvalid, StorageFull
 
+PARTIAL = ".partial"
+"""How the names of files end that are not whole yet."""
 NO_ROOM = (ENOSPC, EDQUOT, EFBIG)
 """Errors of a write that say so."""
 
@@ -66,7 +70,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     A block that raises changes nothing; of several writers at once, the last one stays.
     """
-    partial = path.with_name(f".{uuid4().hex}.partial")
+    partial = path.with_name(f".{uuid4().hex}{PARTIAL}")
     try:
         with partial.open("xb") as file:
             yield file
@@ -82,6 +86,18 @@ def write_file(path: Path, content: str) -> None:
     """Write a text as `replacing` does."""
     with replacing(path) as file:
         file.write(content.encode())
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy, making the folders on the way; readers see the old file or the whole new one.
+
+    A file that is the same already stays: servers load again what is written again.
+    """
+    if target.exists() and digest_of_file(target) == digest_of_file(source):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as file, source.open("rb") as original:
+        shutil.copyfileobj(original, file)
 
 
 def sync_folder(folder: Path) -> None:

@@ -161,7 +161,7 @@ class BundleError(DeepSmileError):
 
 class BundleUnknown(BundleError):
     code = "bundle_unknown"
-    hint = "List the bundles with GET /v1/bundles."
+    hint = "Name one with --bundle, or set DEEPSMILE_DEFAULT_BUNDLE; GET /v1/bundles lists them."
 
 
 class BundleCorrupt(BundleError):

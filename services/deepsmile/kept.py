@@ -1,6 +1,7 @@
 """Kept: what reading and encoding slides gave, kept on disk so that a new head reads no pixel."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from deepsmile import __version__
 from deepsmile.bag import load_bag, save_bag
 from deepsmile.contract import FeatureContract
 from deepsmile.digest import digest_of
-from deepsmile.disk import check_room, write_file
+from deepsmile.disk import PARTIAL, check_room, write_file
 from deepsmile.errors import BagCorrupt, StorageFull
 from deepsmile.frames import PlanFacts, ReadCount, SlideFacts
 from deepsmile.pipeline import Extraction, SlideSource
@@ -39,6 +40,8 @@ class KeptFeatures:
     max_bytes: int
     reserve_bytes: int
     """Space that must stay free; what does not fit is not kept."""
+    version: str = __version__
+    """Of the software; what another one kept is not found."""
 
     def find(
         self, source: SlideSource, contract: FeatureContract, encoder: str
@@ -86,7 +89,7 @@ class KeptFeatures:
 
     def _path(self, sha256: str, mpp: float | None, features_digest: str, encoder: str) -> Path:
         """By all that is known to change a bit of the features or of the facts."""
-        marks = [sha256, features_digest, mpp, encoder, __version__]
+        marks = [sha256, features_digest, mpp, encoder, self.version]
         return self.folder / f"{digest_of(marks)}{BAG}"
 
     def _shrink(self) -> None:
@@ -103,6 +106,14 @@ class KeptFeatures:
                 return
             _delete(path)
             left -= size
+
+
+def left_behind(folder: Path) -> Iterator[Path]:
+    """What is under way, or was when its process was killed: half a file, facts without a bag."""
+    yield from folder.glob(f"*{PARTIAL}")
+    for facts in folder.glob(f"*{FACTS}"):
+        if not facts.with_suffix(BAG).exists():
+            yield facts
 
 
 def _delete(path: Path) -> None:

@@ -11,7 +11,6 @@ The first part sees a slide that is extreme in a way the training slides vary; e
 differs in a way they never did. Computed here, whichever backend runs the models.
 """
 
-import hashlib
 import io
 import math
 import zipfile
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsmile.bag import Features
-from deepsmile.bundle import Bundle
+from deepsmile.bundle import Bundle, read_verified
 from deepsmile.contract import Head
 from deepsmile.disk import replacing
 from deepsmile.errors import BundleCorrupt, BundleMismatch, OutOfDistribution
@@ -104,9 +103,7 @@ def check_novelty(features: Features, head: Head, bundle: Bundle) -> float | Non
 
 
 def _read(path: Path, sha256: str) -> TrainingSpace:
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise BundleCorrupt(f"{path.name}: its SHA-256 is not {sha256}")
+    content = read_verified(path, sha256)
     try:
         return TrainingSpace.load(content)
     except FORMAT_ERRORS as error:

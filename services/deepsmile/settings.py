@@ -5,6 +5,7 @@ environment as DEEPSMILE_<NAME>, e.g. DEEPSMILE_DATA_DIR=/srv/deepsmile.
 """
 
 import json
+import re
 from math import inf
 from pathlib import Path
 from tempfile import gettempdir
@@ -22,6 +23,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from deepsmile.backends.onnx import available_cores
+from deepsmile.bundle import bundle_names
 from deepsmile.digest import digest_of
 from deepsmile.errors import RequestInvalid
 from deepsmile.reading import Reader, ReaderLimits
@@ -35,6 +37,7 @@ FEWEST_IN_FLIGHT = 8
 """While the server computes one batch it must have the next."""
 DATABASES = ("sqlite", "postgresql")
 EXAMPLE_URL = "postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
 LONGEST_S = 1e9
 """Some thirty years; clocks of threads and sockets end not long after."""
 
@@ -49,6 +52,12 @@ def shipped_repository() -> Path:
     here = Path(__file__).parent
     packaged = here / "model_repository"
     return packaged if packaged.is_dir() else here.parents[1] / "model_repository"
+
+
+def _only_bundle(known: dict[str, Any]) -> str:
+    """What is meant where there is no choice; a repository of several has to be asked for one."""
+    names = bundle_names(known["model_repository"])
+    return names[0] if len(names) == 1 else "demo"
 
 
 class Settings(BaseSettings):
@@ -66,8 +75,8 @@ class Settings(BaseSettings):
     """Redis or Valkey URL; empty: the embedded server's socket in the data directory."""
     model_repository: Path = Field(default_factory=shipped_repository)
     """Bundles and models, laid out as Triton wants; by default the one that came with the code."""
-    default_bundle: str = "demo"
-    """Used when a request names none."""
+    default_bundle: str = Field(default_factory=_only_bundle)
+    """Used when a request names none; unset, the repository's only bundle, else `demo`."""
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders from which a request may name a slide by path."""
 
@@ -160,6 +169,14 @@ class Settings(BaseSettings):
     def _usable(cls, given: str) -> str:
         if given:
             _check_database(given)
+        return given
+
+    @field_validator("triton_url")
+    @classmethod
+    def _reachable(cls, given: str) -> str:
+        found = HOST_PORT.fullmatch(given)
+        if given and not (found and 0 < int(found[2]) < 1 << 16):
+            raise ValueError("should be HOST:PORT of a gRPC service, such as 127.0.0.1:8001")
         return given
 
     @field_validator("heartbeat_s")

@@ -4,6 +4,7 @@ from pathlib import Path
 from threading import Lock
 
 from deepsmile.bundle import SUFFIX, Bundle, bundle_names, load_bundle, load_superseded
+from deepsmile.errors import BundleError
 
 Mark = tuple[int, int, int]
 
@@ -36,13 +37,25 @@ class Shelf:
     def find(self, name: str, digest: str) -> Bundle:
         """The bundle of that name and digest, also when it was superseded meanwhile.
 
+        Whatever has become of its successor: a superseded bundle stands by itself.
+
         Raises:
             BundleMismatch: it is gone.
             BundleUnknown, BundleCorrupt.
         """
-        current = self.get(name)
-        if current.digest == digest:
-            return current
+        complaint: BundleError | None = None
+        try:
+            current = self.get(name)
+            if current.digest == digest:
+                return current
+        except BundleError as error:
+            complaint = error
+        try:
+            return self._former(name, digest)
+        except BundleError as error:
+            raise complaint or error from None
+
+    def _former(self, name: str, digest: str) -> Bundle:
         with self._lock:
             if digest not in self._superseded:
                 self._superseded[digest] = load_superseded(self._repository, name, digest)

@@ -11,6 +11,20 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """For callers who do not look."""
 
 
+class Repeated:
+    """Passes progress on, and says the last of it again for whoever only waits."""
+
+    def __init__(self, progress: Progress, stage: str) -> None:
+        self._progress, self._last = progress, (stage, 0, 0)
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self._last = (stage, done, total)
+        self._progress(*self._last)
+
+    def again(self) -> None:
+        self._progress(*self._last)
+
+
 class Stages:
     """Times each stage and passes progress on."""
 

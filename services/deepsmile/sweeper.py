@@ -12,8 +12,10 @@ from collections.abc import Callable
 from math import inf
 from pathlib import Path
 
+from deepsmile.disk import PARTIAL
 from deepsmile.doorbell import Doorbell
 from deepsmile.errors import BrokerUnavailable, DeepSmileError
+from deepsmile.kept import left_behind
 from deepsmile.settings import Settings
 from deepsmile.store.claims import Retries
 from deepsmile.store.database import Database
@@ -25,7 +27,7 @@ from deepsmile.store.upkeep import (
     take_unannounced,
     unannounce,
 )
-from deepsmile.uploads import PARTIAL, SLIDE
+from deepsmile.uploads import SLIDE
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +113,7 @@ def collect_garbage(database: Database, settings: Settings, now: float) -> None:
         ended = ends.get(path.stem, _modified(path) + ORPHAN_S)
         if ended < now - settings.keep_uploads_s:
             path.unlink(missing_ok=True)
-    for path in settings.uploads.glob(f"*{PARTIAL}"):
+    for path in (*settings.uploads.glob(f"*{PARTIAL}"), *left_behind(settings.features)):
         if _modified(path) < now - ORPHAN_S:
             path.unlink(missing_ok=True)
     for path in settings.scratch.glob("*"):

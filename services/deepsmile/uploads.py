@@ -14,10 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deepsmile.disk import check_room, needing_room, sync_folder
+from deepsmile.disk import PARTIAL, check_room, needing_room, sync_folder
 from deepsmile.errors import BodyTooLarge, SlideEmpty, UploadIncomplete
 
-PARTIAL = ".partial"
 SLIDE = ".slide"
 BLOCK_BYTES = 1 << 20
 """Bytes handed to the disk at once; two blocks are in memory at most."""

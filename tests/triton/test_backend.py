@@ -169,10 +169,22 @@ def test_what_computes_is_another_on_another_device_or_with_other_options(
 def test_without_room_for_a_batch_it_goes_over_the_wire(
     triton: TritonServer, bundle: Bundle, backend: OnnxBackend
 ) -> None:
-    """Containers often have 64 MB of shared memory; a write beyond would be a SIGBUS."""
-    many = tiles(30)
-    with TritonBackend(bundle, endpoint(triton, "auto")) as remote, files_of_at_most(1 << 20):
+    """Containers often have 64 MB of shared memory; a write beyond would be a SIGBUS.
+
+    And the name, which the report gives, says so.
+    """
+    few, many = tiles(1), tiles(30)
+    remote = TritonBackend(bundle, endpoint(triton, "auto", in_flight=1))
+    with remote, files_of_at_most(1 << 20):
+        assert remote.name == "triton 2.51.0 over shared memory", "as it was proven"
         np.testing.assert_allclose(remote.encode(many), backend.encode(many), atol=1e-5)
+        assert remote.name == "triton 2.51.0 over gRPC"
+    with remote, files_of_at_most(1 << 20):
+        for some in (few, many):
+            np.testing.assert_allclose(remote.encode(some), backend.encode(some), atol=1e-5)
+        assert remote.name == "triton 2.51.0 over shared memory and gRPC"
+    with files_of_at_most(1 << 12), remote:
+        assert remote.name == "triton 2.51.0 over gRPC", "as there was no room to prove it"
     with (
         TritonBackend(bundle, endpoint(triton, "shm", patience_s=0)) as remote,
         files_of_at_most(1 << 20),

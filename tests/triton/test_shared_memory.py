@@ -74,14 +74,18 @@ with TritonBackend(bundle, Endpoint(sys.argv[2], "auto", 1, 5, 5)) as backend:
     backend.encode(np.zeros((2, 224, 224, 3), np.uint8))
     print(backend.name)
 """
-OWN_SHM = 'mount -t tmpfs tmpfs /dev/shm && exec "$@"'
+OWN_SHM = 'mount -t tmpfs -o "$1" tmpfs /dev/shm && shift && exec "$@"'
 
 
+@pytest.mark.parametrize("room", ["size=64m", "nr_inodes=1"])
 def test_a_worker_in_another_container_leaves_the_memory_of_others(
-    triton: TritonServer, bundle: Bundle
+    triton: TritonServer, bundle: Bundle, room: str
 ) -> None:
-    """In its own /dev/shm it sees none of their files, and would take them all for killed."""
-    apart = ["unshare", "--mount", "sh", "-c", OWN_SHM, "sh"]
+    """In its own /dev/shm it sees none of their files, and would take them all for killed.
+
+    Without room there for a single file, that they share no memory cannot even be tried.
+    """
+    apart = ["unshare", "--mount", "sh", "-c", OWN_SHM, "sh", room]
     if subprocess.run([*apart, "true"], capture_output=True).returncode:
         pytest.skip("no mount namespace can be made here")
     with TritonBackend(bundle, endpoint(triton, "shm")) as living:

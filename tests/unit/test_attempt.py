@@ -2,18 +2,23 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import pytest
+from sqlalchemy import Connection
 
 from deepsmile.attempt import attempt_next
+from deepsmile.digest import digest_of_slide
 from deepsmile.errors import (
     BundleMismatch,
     InferenceUnavailable,
     JobCanceled,
     ReaderKilled,
     SlideCorrupt,
+    StoreUnavailable,
 )
 from deepsmile.report import Report
 from deepsmile.scorer import BundleScorer, Scorer, Work
@@ -62,6 +67,31 @@ def accept_path(database: Database, settings: Settings, named: Path) -> Callable
         return accept(database, bundle_digest=digest, **{**fields, **changes})
 
     return make
+
+
+class LeavingDatabase(Database):
+    """One that does not answer for a while."""
+
+    is_away = False
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        if self.is_away:
+            raise StoreUnavailable("the database does not answer")
+        with super().write() as connection:
+            yield connection
+
+    def leave(self, for_s: float) -> None:
+        """Be away for so long."""
+        self.is_away = True
+        Timer(for_s, setattr, (self, "is_away", False)).start()
+
+
+@pytest.fixture
+def leaving(database: Database, database_url: str) -> Iterator[LeavingDatabase]:
+    leaving = LeavingDatabase(database_url)
+    yield leaving
+    leaving.close()
 
 
 def attempt(database: Database, scorer: Scorer, settings: Settings) -> JobState:
@@ -131,12 +161,18 @@ def test_a_slide_is_hashed_before_its_scoring_only_where_its_bytes_may_be_known(
     assert kept == digests
 
 
+@pytest.mark.parametrize("hashed", [False, True], ids=["path", "upload"])
 def test_a_fresh_job_is_computed_although_its_bytes_are_known(
-    database: Database, settings: Settings, accept_path: Callable[..., StoredJob]
+    database: Database,
+    settings: Settings,
+    accept_path: Callable[..., StoredJob],
+    named: Path,
+    hashed: bool,
 ) -> None:
+    """Whether they were hashed with the request or not."""
     accept_path()
     attempt(database, BundleScorer(settings), settings)
-    fresh = accept_path(fresh=True)
+    fresh = accept_path(fresh=True, slide_sha256=digest_of_slide(named) if hashed else None)
     attempt(database, raises(SlideCorrupt("computed")), settings)
     assert get_job(database, fresh.id).state is JobState.FAILED
 
@@ -210,6 +246,43 @@ def test_no_error_and_no_log_names_the_slide(
         assert PATIENT not in after.error.model_dump_json()
     assert "OSError" in caplog.text
     assert "JANE" not in caplog.text
+
+
+@pytest.mark.parametrize("hashed", [False, True], ids=["note", "finish"])
+def test_a_score_outlives_a_database_that_is_away_when_it_is_to_be_written(
+    leaving: LeavingDatabase,
+    settings: Settings,
+    accept_path: Callable[..., StoredJob],
+    named: Path,
+    hashed: bool,
+) -> None:
+    """Its digest is to be noted first, unless it was known; then its end is to be written."""
+    sha256, scorer = digest_of_slide(named), BundleScorer(settings)
+
+    def score(work: Work, progress: Progress) -> Report:
+        report = scorer(work, progress)
+        leaving.leave(0.5)
+        return report
+
+    job = accept_path(slide_sha256=sha256 if hashed else None)
+    assert attempt(leaving, score, settings) is JobState.COMPLETED
+    after = get_job(leaving, job.id)
+    assert (after.attempt, after.slide_sha256) == (1, sha256)
+    assert get_report(leaving, job.id) is not None
+
+
+def test_a_database_that_stays_away_ends_the_wait_with_the_lease(
+    leaving: LeavingDatabase, settings: Settings, accept_path: Callable[..., StoredJob]
+) -> None:
+    accept_path()
+
+    def score(_work: Work, _progress: Progress) -> Report:
+        leaving.is_away = True
+        raise SlideCorrupt("tile 3")
+
+    hasty = settings.model_copy(update={"lease_s": 0.1})
+    with pytest.raises(StoreUnavailable):
+        attempt(leaving, score, hasty)
 
 
 def test_a_path_that_left_the_roots_after_the_request_is_refused(

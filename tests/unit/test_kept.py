@@ -55,7 +55,7 @@ def test_what_was_kept_is_found_bit_for_bit(
     assert found.sha256 == source.sha256
 
 
-def test_another_slide_mpp_contract_or_runtime_finds_nothing(
+def test_another_slide_mpp_contract_runtime_or_version_finds_nothing(
     tmp_path: Path, source: SlideSource, extraction: Extraction, bundle: Bundle
 ) -> None:
     kept, rules = KeptFeatures(tmp_path, ROOM, 0), bundle.contract.features
@@ -67,6 +67,8 @@ def test_another_slide_mpp_contract_or_runtime_finds_nothing(
     assert kept.find(replace(source, mpp=0.4), rules, ENCODER) is None
     assert kept.find(source, other_rules, ENCODER) is None
     assert kept.find(source, rules, "onnxruntime 2 CPU") is None
+    assert replace(kept, version="0.0.0").find(source, rules, ENCODER) is None
+    assert kept.find(source, rules, ENCODER) is not None
 
 
 @pytest.mark.parametrize("suffix", [BAG, FACTS])

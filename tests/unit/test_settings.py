@@ -10,6 +10,7 @@ import pytest
 
 from deepsmile.errors import RequestInvalid
 from deepsmile.settings import Settings
+from tests.making import make_bundle
 from tests.shell import ERROR, Run
 
 WRONG = [
@@ -114,9 +115,42 @@ def test_a_database_that_we_cannot_use_is_told_with_an_example(url: str) -> None
     assert "secret" not in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://secret:8001", "secret", "secret:", ":8001", "secret:0", "secret:65536", "secret:http",
+     "secret:8001/", "u@secret:8001", "grpc://secret:8001", "secret :8001", "::1:8001"],
+)  # fmt: skip
+def test_a_server_that_is_no_host_and_port_is_told_with_an_example(url: str) -> None:
+    with pytest.raises(RequestInvalid, match=r"^DEEPSMILE_TRITON_URL: should be HOST:PORT") as told:
+        Settings(triton_url=url)
+    assert "127.0.0.1:8001" in told.value.detail
+    assert "secret" not in told.value.detail
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8001", "triton.models.svc:1", "[::1]:65535"])
+def test_a_server_is_given_by_host_and_port(url: str) -> None:
+    assert Settings(triton_url=url).triton_url == url
+
+
 def test_a_driver_that_is_missing_is_named_with_what_to_install() -> None:
     if importlib.util.find_spec("pg8000"):
         pytest.skip("it is installed")
     told = r"pg8000 is missing: pip install 'deepsmile\[postgres\]'"
     with pytest.raises(RequestInvalid, match=told):
         Settings(database_url="postgresql+pg8000://user:secret@host/db")
+
+
+def test_the_only_bundle_of_a_repository_is_meant_where_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of none or several it is the demo's name, and the error says which there are."""
+    monkeypatch.delenv("DEEPSMILE_DEFAULT_BUNDLE", raising=False)
+    monkeypatch.setenv("DEEPSMILE_MODEL_REPOSITORY", str(tmp_path))
+    assert Settings().default_bundle == "demo"
+    make_bundle(tmp_path, "mine")
+    assert Settings().default_bundle == "mine"
+    make_bundle(tmp_path, "another")
+    assert Settings().default_bundle == "demo"
+    assert Settings(default_bundle="another").default_bundle == "another"
+    monkeypatch.setenv("DEEPSMILE_DEFAULT_BUNDLE", "mine")
+    assert Settings().default_bundle == "mine"

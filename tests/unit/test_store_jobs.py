@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import pytest
 
@@ -90,10 +91,17 @@ def test_the_same_key_and_request_give_the_same_job(database: Database) -> None:
     assert (again.job.id, again.is_new) == (first.job.id, False)
 
 
-def test_the_same_key_with_another_request_conflicts(database: Database) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [{"slide": "b" * 64}, {"bundle_name": "other"}, {"mpp": 0.25}, {"fresh": True}],
+    ids=lambda changes: "".join(changes),
+)
+def test_the_same_key_with_another_request_conflicts(
+    changes: dict[str, Any], database: Database
+) -> None:
     submit(database, new_job("a" * 64), 1.0, "key")
     with pytest.raises(IdempotencyConflict):
-        submit(database, new_job("b" * 64), 2.0, "key")
+        submit(database, new_job(**{"slide": "a" * 64, **changes}), 2.0, "key")
     assert len(list_jobs(database, limit=9, before=None, state=None)) == 1
 
 

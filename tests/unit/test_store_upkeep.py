@@ -75,6 +75,14 @@ def test_jobs_that_nobody_took_up_are_overdue_and_then_announced_anew(database: 
     assert take_overdue(database, 20.0, since=2.0, limit=9) == []
 
 
+def test_the_job_announced_longest_ago_is_overdue_first(database: Database) -> None:
+    """Not the oldest one: that was rung for again a moment ago."""
+    oldest, second = accept(database), accept(database)
+    take_unannounced(database, 1.0, limit=9)
+    assert take_overdue(database, 20.0, since=2.0, limit=1) == [oldest.id]
+    assert take_overdue(database, 40.0, since=30.0, limit=1) == [second.id]
+
+
 def test_a_claimed_job_is_out_of_the_outbox(database: Database) -> None:
     accept(database)
     claim_next(database, "w", 0.0, 30.0)

@@ -190,6 +190,21 @@ def test_an_upload_that_is_not_a_job_yet_is_left_alone(
     assert not upload.exists()
 
 
+def test_what_killed_workers_left_among_the_features_is_deleted(
+    database: Database, settings: Settings
+) -> None:
+    """And a bag with its facts is not, nor what another worker writes this moment."""
+    settings.features.mkdir()
+    whole = [settings.features / name for name in ("a.npz", "a.json")]
+    left = [settings.features / name for name in (".0123.partial", "b.json")]
+    for path in (*whole, *left):
+        path.write_bytes(b"x")
+    collect_garbage(database, settings, time.time())
+    assert all(path.exists() for path in left)
+    collect_garbage(database, settings, time.time() + 2 * 3600)
+    assert sorted(settings.features.iterdir()) == sorted(whole)
+
+
 def test_dead_partial_uploads_and_scratch_folders_are_deleted(
     database: Database, settings: Settings
 ) -> None:
@@ -202,6 +217,8 @@ def test_dead_partial_uploads_and_scratch_folders_are_deleted(
     collect_garbage(database, settings, time.time())
     assert partial.exists()
     assert scratch.exists()
-    collect_garbage(database, settings, time.time() + settings.job_limit_s + 2 * 3600)
+    collect_garbage(database, settings, time.time() + settings.job_limit_s)
     assert not partial.exists()
+    assert scratch.exists()  # a job may still be reading there
+    collect_garbage(database, settings, time.time() + settings.job_limit_s + 2 * 3600)
     assert not scratch.exists()

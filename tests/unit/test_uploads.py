@@ -62,6 +62,15 @@ def test_a_size_known_to_be_too_large_is_refused_before_any_byte(tmp_path: Path)
         asyncio.run(go())
 
 
+def test_a_size_that_leaves_too_little_room_is_refused_before_any_byte(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with Upload(tmp_path, "job", UploadLimits(1 << 30, 1 << 62)) as upload:
+            upload.expect(11)
+
+    with pytest.raises(StorageFull):
+        asyncio.run(go())
+
+
 def test_the_reserve_of_the_disk_is_kept(tmp_path: Path) -> None:
     limits = UploadLimits(max_bytes=1 << 30, reserve_bytes=1 << 62)
     with pytest.raises(StorageFull) as caught:

@@ -1,15 +1,14 @@
 """Publishing: models, card and contract as a sealed bundle in a model repository."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepsmile.bundle import Bundle, write_bundle
+from deepsmile.bundle import Bundle, put_aside, write_bundle
 from deepsmile.contract import Contract
 from deepsmile.digest import digest_of_file
-from deepsmile.disk import replacing, write_file
+from deepsmile.disk import copy_file, write_file
 from deepsmile.triton.config import write_configs
 
 
@@ -35,6 +34,7 @@ def seal(
 
     Models are given by their paths from the repository's root.
     """
+    put_aside(repository, title.name, title.version)
     card_place = Path(f"{title.name}.card.md")
     write_file(repository / card_place, card)
     places = (card_place, *models)
@@ -59,22 +59,10 @@ def publish(candidate: Bundle, out: Path, card: str, provenance: dict[str, Any])
     A server that serves `out` is told of them.
     """
     file = candidate.file
-    models = [Path(place) for place in file.files if place != file.card]
+    models = [Path(place) for place in file.models]
     for place in models:
         copy_file(candidate.root / place, out / place)
     title = Title(file.name, file.version, file.notice)
     bundle = seal(out, title, candidate.contract, models, card=card, provenance=provenance)
     write_configs(out)
     return bundle
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Copy, making the folders on the way; readers see the old file or the whole new one.
-
-    A file that is the same already stays: servers load again what is written again.
-    """
-    if target.exists() and digest_of_file(target) == digest_of_file(source):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as file, source.open("rb") as original:
-        shutil.copyfileobj(original, file)

@@ -13,10 +13,12 @@ from deepsmile.slides.slide import RGB
 class TileEncoder(Protocol):
     """Runs one encoder; safe to call from `concurrency` threads at once."""
 
-    name: str
-    """Runtime, version and execution provider, e.g. "onnxruntime 1.32.0 CPUExecutionProvider"."""
     concurrency: int
     """How many `encode` calls keep it busy."""
+
+    @property
+    def name(self) -> str:
+        """Runtime, version and provider, e.g. "onnxruntime 1.32.0 CPUExecutionProvider"."""
 
     def encode(self, tiles: RGB) -> Features:
         """(B, size, size, 3) uint8 -> (B, D) float32."""

@@ -2,6 +2,9 @@
 
 import importlib.util
 import os
+import sys
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsmile.bag import Features
-from deepsmile.bundle import Bundle
+from deepsmile.bundle import Bundle, read_verified
 from deepsmile.contract import Head
 from deepsmile.errors import BackendMissing, BundleMismatch
 from deepsmile.slides.slide import RGB
@@ -17,6 +20,14 @@ from deepsmile.slides.slide import RGB
 HEAD_OUTPUTS = ["logits", "attention"]
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 PREFERRED_PROVIDERS = (CUDA, CPU)
+# As Triton is told (triton/config.py): by default every start would choose by timing, and a
+# slide's scores could change with it.
+OPTIONS = {CUDA: {"cudnn_conv_algo_search": "HEURISTIC"}, CPU: {}}
+IDENTITY = (
+    b'\x08\x08\x12\x00:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01'
+    b"\x12\x04\n\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)
+"""The smallest graph: y = x. Of a session of it we learn what loads."""
 
 
 def available_cores() -> int:
@@ -28,13 +39,29 @@ def onnxruntime_is_installed() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
-def execution_providers() -> list[str]:
-    """The providers that will be used, best first."""
+def installed_providers() -> list[str]:
+    """The providers that onnxruntime was built with, best first."""
     if not onnxruntime_is_installed():
         return []
     import onnxruntime
 
     return [p for p in PREFERRED_PROVIDERS if p in onnxruntime.get_available_providers()]
+
+
+@cache
+def execution_providers() -> list[str]:
+    """The providers that will be used, best first: without driver or libraries CUDA is not."""
+    installed = installed_providers()
+    if CUDA not in installed:
+        return installed
+    import onnxruntime
+
+    with redirect_stdout(sys.stderr):  # it prints what it misses
+        onnxruntime.preload_dlls()  # pip's CUDA libraries are on no loader's path
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    found: list[str] = _open(IDENTITY, options, installed).get_providers()
+    return found
 
 
 class OnnxEncoder:
@@ -43,16 +70,17 @@ class OnnxEncoder:
     Raises:
         BackendMissing: no onnxruntime is installed.
         BundleMismatch: the file holds no graph that runs here.
+        BundleCorrupt: its SHA-256 is not the one that was given.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, sha256: str | None = None) -> None:
         if not onnxruntime_is_installed():
             raise BackendMissing("onnxruntime is not installed")
         import onnxruntime
 
-        self.name = f"onnxruntime {onnxruntime.__version__} {execution_providers()[0]}"
+        self._encoder = _session(path, sha256, threads=1)
+        self.name = f"onnxruntime {onnxruntime.__version__} {self._encoder.get_providers()[0]}"
         self.concurrency = threads
-        self._encoder = _session(path, threads=1)
 
     def encode(self, tiles: RGB) -> Features:
         features: Features = self._encoder.run(None, {"tiles": tiles})[0]  # (B, D)
@@ -65,13 +93,15 @@ class OnnxBackend(OnnxEncoder):
     Raises:
         BackendMissing: no onnxruntime is installed.
         BundleMismatch: a graph's inputs or outputs are not those of the contract.
+        BundleCorrupt: a model's file changed since the bundle was verified.
     """
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        super().__init__(bundle.encoder_path, threads)
+        super().__init__(bundle.encoder_path, threads, bundle.contract.features.encoder.sha256)
         self.runtime = self.name
         self._heads = {
-            head.name: _session(bundle.head_path(head), threads) for head in bundle.contract.heads
+            head.name: _session(bundle.head_path(head), head.sha256, threads)
+            for head in bundle.contract.heads
         }
         self._check(bundle)
 
@@ -95,9 +125,11 @@ class OnnxBackend(OnnxEncoder):
                 raise BundleMismatch(f"head {head.name} turns two tiles' features into {found}")
 
 
-def _session(path: Path, threads: int) -> Any:  # noqa: ANN401 - onnxruntime has no types
+def _session(path: Path, sha256: str | None, threads: int) -> Any:  # noqa: ANN401 - it has no types
+    """Of the very bytes that were verified; a file may change while it is read."""
     import onnxruntime
 
+    content = path.read_bytes() if sha256 is None else read_verified(path, sha256)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -105,9 +137,16 @@ def _session(path: Path, threads: int) -> Any:  # noqa: ANN401 - onnxruntime has
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(path, options, providers=execution_providers())
+        return _open(content, options, execution_providers())
     except _complaints() as error:
         raise BundleMismatch(f"a model file holds no graph that runs here: {error}") from error
+
+
+def _open(content: bytes, options: Any, providers: list[str]) -> Any:  # noqa: ANN401
+    import onnxruntime
+
+    named = [(name, OPTIONS[name]) for name in providers]
+    return onnxruntime.InferenceSession(content, options, providers=named)
 
 
 def _shapes_of(

@@ -15,7 +15,7 @@ from deepsmile.backends.proof import Proof
 from deepsmile.bag import Features
 from deepsmile.bundle import Bundle
 from deepsmile.contract import Head
-from deepsmile.digest import digest_of
+from deepsmile.digest import Between, digest_of, nothing
 from deepsmile.errors import InferenceUnavailable
 from deepsmile.slides.slide import RGB
 from deepsmile.triton.config import MAX_BATCH, digest_parameter
@@ -32,17 +32,18 @@ class TritonBackend:
 
     A server may load other models, or make place for another server, and no request fails by it.
     So what was computed counts only once the context was left; only a server that changes and
-    changes back in between is not found out.
+    changes back in between is not found out. While it waits to ask again, `between` may stop it.
 
     Raises:
         BundleMismatch: the server's models are not the bundle's.
         InferenceUnavailable: no answer, however patiently it was asked.
     """
 
-    def __init__(self, bundle: Bundle, endpoint: Endpoint) -> None:
-        self.name = self.runtime = "triton"
+    def __init__(self, bundle: Bundle, endpoint: Endpoint, between: Between = nothing) -> None:
+        self.runtime = self._server = "triton"
         self.concurrency = endpoint.in_flight
-        self._endpoint = endpoint
+        self._endpoint, self._between = endpoint, between
+        self._ways: set[str] = set()
         self._encoder = encoder_model(bundle)
         self._heads = {head.name: head_model(bundle, head) for head in bundle.contract.heads}
         local = OnnxBackend(bundle, threads=1) if onnxruntime_is_installed() else None
@@ -53,6 +54,7 @@ class TritonBackend:
         for _ in range(self.concurrency - 1):
             self._idle.put(Connection(self._endpoint))
         self._first = Connection(self._endpoint)
+        self._ways.clear()
         self._idle.put(self._first)
         try:
             self._patiently(self._meet_the_first)
@@ -70,6 +72,12 @@ class TritonBackend:
         finally:
             self._close()
 
+    @property
+    def name(self) -> str:
+        """The server, and how tensors travelled since the context was entered, or would."""
+        ways = sorted(self._ways or {self._first.way}, reverse=True)
+        return f"{self._server} over {' and '.join(ways)}"
+
     def encode(self, tiles: RGB) -> Features:
         parts = range(0, len(tiles), MAX_BATCH)
         found = [self._ask(self._encoder, tiles[at : at + MAX_BATCH])["features"] for at in parts]
@@ -86,17 +94,17 @@ class TritonBackend:
         connection = self._idle.get()
         try:
             self._patiently(lambda: self._sure(connection))
-            return self._patiently(lambda: self._sure(connection).infer(model, array))
+            answer = self._patiently(lambda: self._sure(connection).infer(model, array))
+            self._ways.add(connection.way)
+            return answer
         finally:
             self._idle.put(connection)
 
     def _meet_the_first(self) -> None:
         connection = self._first
         self._proof.prove(connection)
-        server, config = connection.server(), connection.config(self._encoder)
-        how = "shared memory" if connection.shares_memory else "gRPC"
-        self.name = f"{server} over {how}"
-        self.runtime = f"{server} {digest_of(arithmetic(config))}"
+        self._server, config = connection.server(), connection.config(self._encoder)
+        self.runtime = f"{self._server} {digest_of(arithmetic(config))}"
 
     def _prove_again(self) -> None:
         """Every server that was used: one for all connections whose memory it has, or one each."""
@@ -145,6 +153,7 @@ class TritonBackend:
             except InferenceUnavailable:
                 if time.monotonic() + pause_s > deadline:
                     raise
+            self._between()
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

@@ -10,6 +10,7 @@ from deepsmile.cli.edge import run
 from deepsmile.cli.export import export
 from deepsmile.cli.inspect import inspect
 from deepsmile.cli.predict import predict
+from deepsmile.cli.publish import publish
 from deepsmile.cli.replay import replay
 from deepsmile.cli.score import score
 from deepsmile.cli.up import up
@@ -20,7 +21,7 @@ commands = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (up, predict, score, inspect, bench, replay, export, doctor, demo):
+for command in (up, predict, score, inspect, bench, replay, export, publish, doctor, demo):
     commands.command()(command)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mode
 from string import Template
 
-from deepsmile.bundle import bundle_names, load_bundle, superseded_bundles
+from deepsmile.bundle import Bundle, bundle_names, load_bundle, superseded_bundles
 from deepsmile.digest import digest_of_file
 from deepsmile.disk import write_file
 from deepsmile.errors import BundleMismatch
@@ -79,18 +79,21 @@ def digest_parameter(version: str) -> str:
     return f"deepsmile.sha256.{version}"
 
 
-def write_configs(repository: Path, target: Target | None = None) -> list[Path]:
+def write_configs(
+    repository: Path, target: Target | None = None, *, coming: Bundle | None = None
+) -> list[Path]:
     """Write the configuration of every model that the repository names, and tell where they are.
 
     Bundles name models, superseded ones too while they are there, and so do encoders without
-    heads. Without a target it stays what it is, and is a GPU at first.
+    heads; so does the one that is `coming`, its models there already, in place of the one that
+    has its name. Without a target it stays what it is, and is a GPU at first.
 
     Raises:
         BundleError: a bundle cannot be used, or two want one model in different shapes.
     """
     target = target or _target_now(repository)
     texts: dict[str, str] = {}
-    for model in _named(repository):
+    for model in _named(repository, coming):
         digests = _digests(repository / model.name)
         if digests.get(model.version) != model.sha256:  # it was removed since
             continue
@@ -107,9 +110,12 @@ def write_configs(repository: Path, target: Target | None = None) -> list[Path]:
     return list(written)
 
 
-def _named(repository: Path) -> Iterator[Model]:
+def _named(repository: Path, coming: Bundle | None) -> Iterator[Model]:
     for name in bundle_names(repository):
-        yield from models_of(load_bundle(repository, name))
+        if coming is None or coming.name != name:
+            yield from models_of(load_bundle(repository, name))
+    if coming is not None:
+        yield from models_of(coming)
     for bundle in superseded_bundles(repository):
         yield from models_of(bundle)
     yield from map(headless_encoder, sorted(repository.glob(f"*{ENCODER_SUFFIX}")))
@@ -167,7 +173,8 @@ def _options(is_cpu: bool) -> dict[str, str]:
     """ONNX Runtime's; as parameters, since as options of an accelerator they are ignored."""
     options = {
         "intra_op_thread_count": "0",
-        # Spinning threads would take the cores from the readers of slides.
+        # Spinning threads would take the cores from the readers of slides. NVIDIA's own backend
+        # heeds no `session.*`; docs/operations.md says what to do there.
         "session.intra_op.allow_spinning": "0",
     }
     # 1: heuristic. Exhaustive search takes over half a second for every new size of a batch.

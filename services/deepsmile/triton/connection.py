@@ -63,7 +63,7 @@ class Connection:
         self._registered: list[str] = []
         self._timeout_s = endpoint.timeout_s
         self.shares_memory = False
-        """Whether tensors go through shared memory; set it freely."""
+        """Whether tensors go through shared memory, as far as there is room; set it freely."""
         self.is_proven = False
         """Whether the server behind it was verified since the last failure."""
         self.is_new = True
@@ -88,6 +88,11 @@ class Connection:
             told = self._client.get_model_config(**place, as_json=True, client_timeout=timeout_s)
         config: dict[str, Any] = told["config"]
         return config
+
+    @property
+    def way(self) -> str:
+        """How the last tensors travelled, in words."""
+        return "shared memory" if self.shares_memory else "gRPC"
 
     @property
     def memory(self) -> frozenset[str]:
@@ -164,6 +169,7 @@ class Connection:
             except InferenceUnavailable:
                 if self.transport == "shm":
                     raise
+                self.shares_memory = False
                 return None
             self._region = region
             self._client.register_system_shared_memory(

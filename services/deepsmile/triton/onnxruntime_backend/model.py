@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 PART = 4
 """Tiles that a thread takes at a time: more of them fall out of a CPU's caches."""
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 CUDNN_SEARCHES = {"0": "EXHAUSTIVE", "1": "HEURISTIC", "2": "DEFAULT"}
 
 _forget_destructor = ctypes.pythonapi.PyCapsule_SetDestructor
@@ -58,6 +59,8 @@ class TritonPythonModel:
         parameters = {k: v["string_value"] for k, v in config["parameters"].items()}
         threads = int(parameters.get("intra_op_thread_count", 0))
         on_gpu = args["model_instance_kind"] == "GPU"
+        if on_gpu:
+            onnxruntime.preload_dlls()  # pip's CUDA libraries are on no loader's path
         self._is_batched = config["max_batch_size"] > 0
         # Callers with a thread each beat one call with all threads, by 1.2 to 1.35 times.
         self._callers = 1
@@ -70,6 +73,8 @@ class TritonPythonModel:
             _options(parameters, threads),
             providers=_providers(parameters, args["model_instance_device_id"] if on_gpu else None),
         )
+        if on_gpu and CUDA not in self._session.get_providers():  # else it is slow, and silent
+            raise triton.TritonModelException(f"{CUDA} does not load; the server's log says why")
         self._inputs = [item["name"] for item in config["input"]]
         self._outputs = [item["name"] for item in config["output"]]
 
@@ -122,7 +127,7 @@ def _options(parameters: Mapping[str, str], threads: int) -> Any:  # noqa: ANN40
 
 def _providers(parameters: Mapping[str, str], device: str | None) -> list[Any]:
     if device is None:
-        return ["CPUExecutionProvider"]
+        return [CPU]
     search = CUDNN_SEARCHES[parameters.get("cudnn_conv_algo_search", "0")]
     cuda = {"device_id": device, "cudnn_conv_algo_search": search}
-    return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+    return [(CUDA, cuda), CPU]
