@@ -96,7 +96,7 @@ def prepare(folder: Path, slides: tuple[Mosaic, ...], workers: int, stage: Stage
     make_split(cohort, plan).write(root / "split.json")
     encoder = OnnxEncoder(graph, workers)
     known = Extractor(EXTRACTOR, contract, encoder, lambda: reader_for(root / "scratch"))
-    found = extract_features(painted, (), known, root, stage("features", len(painted)))
+    found = extract_features(cohort, painted, known, root, stage("features", len(painted)))
     assert not found.dropped, found.dropped
     return Made(open_prepared(root), painter, graph, contract)
 

@@ -7,6 +7,7 @@ from deepsmile.backends import TileEncoder
 from deepsmile.bag import FeatureBag, load_bag, save_bag
 from deepsmile.contract import FeatureContract
 from deepsmile.digest import digest_of_slide
+from deepsmile.errors import BundleMismatch, RequestInvalid
 from deepsmile.pipeline import SlideSource, extract
 from deepsmile.reading import Reader
 
@@ -42,12 +43,12 @@ def kept_bag(
     a slide that is gone cannot be another one.
 
     Raises:
-        BagCorrupt, BundleMismatch: `saved` is damaged, or of another contract.
+        BagCorrupt, RequestInvalid: `saved` is damaged, or of another contract.
         SlideError, Abstention: the slide has no bag.
     """
     sha256 = None
     if saved.exists():
-        kept = load_bag(saved, contract.digest)
+        kept = own_bag(saved, contract.digest)
         sha256 = digest_of_slide(slide) if slide.exists() else kept.slide_sha256
         if kept.slide_sha256 == sha256:
             return kept
@@ -55,3 +56,19 @@ def kept_bag(
     if len(bag.features):
         save_bag(bag, saved)
     return bag
+
+
+def own_bag(saved: Path, features_digest: str) -> FeatureBag:
+    """A bag that was made before.
+
+    Raises:
+        BagCorrupt: it is damaged.
+        RequestInvalid: it was made by another encoder, or of other tiles.
+    """
+    try:
+        return load_bag(saved, features_digest)
+    except BundleMismatch as error:
+        raise RequestInvalid(
+            f"{saved.parent} holds features by another encoder, or of other tiles",
+            hint=f"Choose another name with --extractor, or remove {saved.parent}.",
+        ) from error

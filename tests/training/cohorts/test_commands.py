@@ -74,7 +74,7 @@ def test_patients_of_unknown_slides_are_told(tmp_path: Path):
         (["--plan", "folds=many"], "--plan folds: Input should be a valid integer"),
         (["--plan", "folds"], "'folds' is not KEY=VALUE"),
         (["--label", "statu"], "no label, score or stratum statu"),
-        (["--published", ".", "--plan", "folds=5"], "leave --plan out"),
+        (["--published", ".", "--plan", "folds=5"], "leave --plan and --keep out"),
     ],
 )
 def test_a_wrong_option_is_named(own: Path, tmp_path: Path, words: list[str], complaint: str):
@@ -131,3 +131,43 @@ def test_colorectal_tiles_become_a_cohort(tmp_path: Path):
     assert "2 patients, of 360 published" in result.output
     content = json.loads((tmp_path / "c.json").read_text())
     assert content["patients"][1]["labels"] == {"MSI": "MSIMUT"}
+
+
+def test_a_fixed_test_set_is_kept_in_its_own_file(own: Path, tmp_path: Path):
+    out, table = tmp_path / "split.json", tmp_path / "own.csv"
+    plan = ("--label", "status", "--plan", "kind=fixed-test", "--plan", "folds=3", "--out", out)
+    assert call("split", own, *plan).exit_code == 0
+    before = load_split(out, load_cohort(own))
+    table.write_text(table.read_text().replace("p04,s04,pos", "p04,s04,neg") + "q0,t0,pos,x,9\n")
+    lines = [line for line in table.read_text().splitlines() if not line.startswith("p05")]
+    write_lines(table, *lines)
+    roles = ("--column", "patient=who", "--column", "stratum=ward", "--column", "score=age")
+    made = call("cohort", "generic", table, "--label", "status=neg,pos", *roles, "--out", own)
+    assert made.exit_code == 0, made.output
+    result = call("split", own, *plan, "--keep", out)
+    assert result.exit_code == 0, result.output
+    assert "1 patients of the former split are gone: p05" in result.output
+    kept = load_split(out, load_cohort(own))
+    assert set(kept.folds[0].test) - {"q0"} == set(before.folds[0].test) - {"p05"}
+    refused = call("split", own, "--published", ".", "--keep", out, "--out", out)
+    assert "leave --plan and --keep out" in str(refused.exception)
+
+
+def test_missing_cells_are_said_by_column_or_of_labels_and_counted(tmp_path: Path):
+    rows = ("p1,s1,a,-9", "P1,s2,b,4", "p3,s3,?,5", "p4,s4,b,?")
+    table = write_lines(tmp_path / "own.csv", "patient,slide,status,age", *rows)
+    words = ("cohort", "generic", table, "--label", "status", "--column", "score=age")
+    out = ("--out", tmp_path / "cohort.json")
+    alike = call(*words, *out, "--missing", "?", "--missing", "age=-9")
+    assert "'p1' and 'P1'" in str(alike.exception)
+    number = call(*words, *out, "--distinct", "--missing", "?")
+    assert "patient p4, age: '?' is not a number" in str(number.exception)
+    said = ("--missing", "?", "--missing", "age=-9", "--missing", "age=?")
+    result = call(*words, *out, "--distinct", *said)
+    assert result.exit_code == 0, result.output
+    assert "1 cells of status taken for missing" in result.output
+    assert "2 cells of age taken for missing" in result.output
+    of = load_cohort(tmp_path / "cohort.json").by_name
+    assert {name: one.scores.get("age") for name, one in of.items()} == {
+        "P1": 4.0, "p1": None, "p3": 5.0, "p4": None,
+    }  # fmt: skip

@@ -14,7 +14,7 @@ from .people import MSI, msi_cohort, person
 
 def with_part(cohort: Cohort, tested: int) -> Cohort:
     people = [
-        one.model_copy(update={"strata": {"part": "test" if index % 3 == tested else "train"}})
+        one.model_copy(update={"strata": {"half": "test" if index % 3 == tested else "train"}})
         for index, one in enumerate(cohort.patients)
     ]
     return make_cohort("parts", people, classes=cohort.classes)
@@ -22,25 +22,25 @@ def with_part(cohort: Cohort, tested: int) -> Cohort:
 
 def test_published_test_patients_stay_the_test():
     cohort = with_part(msi_cohort(), 1)
-    plan = SplitPlan(kind="fixed-test", test_where=("part", "test"), labels=("MSI",))
+    plan = SplitPlan(kind="fixed-test", test_where=("half", "test"), labels=("MSI",))
     expected = tuple(f"P{index:03d}" for index in range(1, 60, 3))
     assert {fold.test for fold in make_split(cohort, plan).folds} == {expected}
-    with pytest.raises(CohortInvalid, match="no patient of parts has part = tested"):
-        make_split(cohort, plan.model_copy(update={"test_where": ("part", "tested")}))
+    with pytest.raises(CohortInvalid, match="no patient of parts has half = tested"):
+        make_split(cohort, plan.model_copy(update={"test_where": ("half", "tested")}))
     with pytest.raises(CohortInvalid, match="fixed-test"):
-        SplitPlan(test_where=("part", "test"))
+        SplitPlan(test_where=("half", "test"))
 
 
 def of_sites(sites: str, tested: str) -> Cohort:
     """A patient per letter of `sites`, tested where `tested` has a T; pos and neg by turns."""
     people = [
-        person(index, msi=MSI[index // 2 % 2], site=site, strata={"part": part})
+        person(index, msi=MSI[index // 2 % 2], site=site, strata={"half": part})
         for index, (site, part) in enumerate(zip(sites, tested, strict=True))
     ]
     return make_cohort("sites", people, classes={"MSI": MSI})
 
 
-BY_SITE = SplitPlan(kind="fixed-test", folds=2, test_where=("part", "T"), by_site=True)
+BY_SITE = SplitPlan(kind="fixed-test", folds=2, test_where=("half", "T"), by_site=True)
 
 
 def test_published_test_patients_of_sites_of_their_own_keep_sites_whole(tmp_path: Path):

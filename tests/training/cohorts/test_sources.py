@@ -1,4 +1,4 @@
-"""TCGA-BC, TCGA-CRCk, TCGA-MSI and tables of one's own, each from small tables."""
+"""TCGA-BC, TCGA-CRCk and TCGA-MSI, each from small tables."""
 
 from pathlib import Path
 
@@ -6,7 +6,6 @@ import pytest
 
 from deepsmile.digest import digest_of_file
 from deepsmile_training.cohorts.cohort import Cohort
-from deepsmile_training.cohorts.generic import Columns, read_cohort
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.splitting import SplitPlan, make_split
 from deepsmile_training.cohorts.tcga_bc import MHRD, THRD, tcga_bc
@@ -210,72 +209,3 @@ def test_tcga_msi_refuses_an_unknown_status_and_an_absent_project(
     liu = [{"TCGA Participant Barcode": "TCGA-AA-0000", "MSI Status": "high"}]
     with pytest.raises(CohortInvalid, match="MSI Status high is not known"):
         tcga_msi(msi[0], write_workbook(tmp_path / "other.xlsx", liu))
-
-
-def generic(tmp_path: Path, *rows: str, **columns: object) -> Cohort:
-    path = write_lines(tmp_path / "own.csv", "patient,slide,site,stage,age", *rows)
-    return read_cohort(path, Columns.model_validate({"labels": {"stage": ()}} | columns))
-
-
-OWN = (
-    "p1,a.svs,x,I,50",
-    "p1,b.svs,x,I,50",
-    "p2,c.svs,y,II,",
-    "p3,f.svs,y,III,70",
-    "p4,d.svs,y,?,60",
-)
-
-
-def test_a_table_of_one_s_own(tmp_path: Path):
-    cohort = generic(tmp_path, *OWN, site="site", scores=("age",), strata=("age",), missing=["?"])
-    assert cohort.classes == {"stage": ("I", "II", "III")}
-    assert cohort.by_name["p1"].slides == ("a.svs", "b.svs")
-    assert [one.site for one in cohort.patients] == ["x", "y", "y", "y"]
-    assert labels_of(cohort, "stage") == {"p1": "I", "p2": "II", "p3": "III"}
-    assert [one.scores for one in cohort.patients] == [
-        {"age": 50.0},
-        {},
-        {"age": 70.0},
-        {"age": 60.0},
-    ]
-    assert cohort.by_name["p4"].strata == {"age": "60"}
-    assert cohort.notes == {}
-
-
-def test_patients_without_a_slide_are_left_out_of_a_table_of_slides(tmp_path: Path):
-    """And so is a class that only they have; without a column of slides nobody can say."""
-    rows = (*OWN, "p5,,x,IV,20", "p6,NA ,x,I,20", "p6,e.svs,x,I,20")
-    cohort = generic(tmp_path, *rows, missing=["?"])
-    assert list(cohort.by_name) == ["p1", "p2", "p3", "p4", "p6"]
-    assert cohort.classes == {"stage": ("I", "II", "III")}
-    assert cohort.notes == {"patients left out: no slide": 1}
-    unknown = generic(tmp_path, *rows, slide=None, missing=["?"])
-    assert len(unknown.patients) == 6
-    assert unknown.classes == {"stage": ("I", "II", "III", "IV")}
-    assert unknown.notes == {}
-
-
-def test_the_order_of_the_classes_is_the_caller_s(tmp_path: Path):
-    rows = ("p1,a,x,pos,1", "p2,b,x,neg,1")
-    cohort = generic(tmp_path, *rows, labels={"stage": ("pos", "neg")})
-    assert cohort.classes == {"stage": ("pos", "neg")}
-
-
-@pytest.mark.parametrize(
-    ("rows", "complaint"),
-    [
-        (("p1,a,x,I,1", "p1,b,x,II,1"), "patient p1 has I, II for stage"),
-        (("p1,a,x,I,1", "p2,b,x,I,1"), "label stage has one class only: I"),
-        (("p1,a,x,I,1", "p2,a,x,II,1"), "slides are listed twice: a"),
-        (("p1,a,x,I,1", "p2,b,x,II,old"), "patient p2, age: 'old' is not a number"),
-        (("p1,a,x,I,1", ",b,x,II,1"), "no patient in line 3"),
-    ],
-)
-def test_what_contradicts_itself_is_refused(tmp_path: Path, rows: tuple[str, ...], complaint: str):
-    with pytest.raises(CohortInvalid, match=complaint):
-        generic(tmp_path, *rows, scores=("age",))
-
-
-def test_a_value_that_is_no_class_is_refused(tmp_path: Path):
-    with pytest.raises(CohortInvalid, match=r"\? is none of I, II, III"):
-        generic(tmp_path, *OWN, labels={"stage": ("I", "II", "III")})

@@ -127,3 +127,12 @@ def test_rows_that_disagree_are_refused():
     assert column_by(rows, "p", "x") == {"1": "a"}
     with pytest.raises(CohortInvalid, match="1 has a and b for x"):
         column_by([*rows, {"p": "1", "x": "b"}], "p", "x")
+
+
+@pytest.mark.parametrize("coding", ["cp1252", "utf-16"])
+def test_a_table_of_another_coding_is_refused_with_the_remedy(tmp_path: Path, coding: str):
+    path = tmp_path / "table.csv"
+    path.write_bytes("patient,ward\n1,süd\n".encode(coding))
+    with pytest.raises(CohortInvalid, match=r"table\.csv: not a table that") as caught:
+        read_table(path)
+    assert "CSV UTF-8" in caught.value.hint

@@ -18,7 +18,7 @@ from deepsmile.slides.slide import RGB
 from deepsmile.triton.config import CONFIG_FILE
 from deepsmile_training.contracts import feature_contract
 from deepsmile_training.encoders.checkpoint import load_checkpoint, save_checkpoint
-from deepsmile_training.encoders.encoder_file import load_encoder
+from deepsmile_training.encoders.encoder_file import load_encoder, pretrained_on
 from deepsmile_training.encoders.history import history_of
 from deepsmile_training.encoders.real_tiles import contract_of, tiles_of_folder
 from deepsmile_training.encoders.release import candidate_of, put_model, release
@@ -164,6 +164,7 @@ def test_commands_go_from_tiles_to_a_card_with_a_probe(
     checkpoint = tile_folder / "encoder.pt"
     save_checkpoint(make_encoder("timm:test_vit", 1), checkpoint)
     told = {"encoder": {"sha256": digest_of_file(checkpoint)}, "method": "simclr", "steps": 30}
+    told |= {"tiles": {"number": 64, "slides": [["a" * 16, "b" * 16]]}}
     (tile_folder / "encoder.json").write_text(json.dumps(told))
     log = [json.dumps({"step": step, "loss": 5 - step / 10}) for step in range(31)]
     (tile_folder / "metrics.jsonl").write_text("\n".join(log) + "\n")
@@ -180,9 +181,11 @@ def test_commands_go_from_tiles_to_a_card_with_a_probe(
     encoder = load_encoder(out, "mine")
     assert "--target cpu`" in (out / "mine_encoder" / CONFIG_FILE).read_text()  # as before
     assert encoder.file.provenance["training"]["method"] == "simclr"
+    assert pretrained_on(out, "mine") == [["a" * 16, "b" * 16]]
     card = (out / encoder.file.card).read_text()
     assert "## Training\n\n64 painted tiles, nobody's.\n\n- encoder: " in card
-    assert "- method: simclr\n- steps: 30\n\n| step | loss |\n|--:|--:|\n| 0 | 5 |" in card
+    assert '- method: simclr\n- steps: 30\n- tiles: `{"number": 64}`\n\n| step | loss |' in card
+    assert "|--:|--:|\n| 0 | 5 |" in card
     assert "| 30 | 2 |" in card
     assert f"| **{tile_folder.name}/encoder.pt** | slide: 4 values; 64 tiles, 2 cases |" in card
     assert f"| {SOURCE} seed 0 | slide: 4 values; 64 tiles, 2 cases |" in card

@@ -12,7 +12,8 @@ from torch import nn
 
 from deepsmile.backends.onnx import OnnxEncoder
 from deepsmile_training.demo.pretext import BACKBONE
-from deepsmile_training.encoders.tile_encoder import make_encoder, settle_batch_norm
+from deepsmile_training.encoders.embedding import torch_encode
+from deepsmile_training.encoders.tile_encoder import make_encoder, on_fastest, settle_batch_norm
 
 MAX_BYTES = 7_000_000
 
@@ -21,6 +22,18 @@ def test_convolutions_are_he_initialised() -> None:
     """Section 4.1.1, He et al. 2015: sd sqrt(2 / fan in)."""
     weight = make_encoder(BACKBONE, 0).backbone.conv5[0].weight  # (1024, 464, 1, 1)
     assert weight.std().item() == pytest.approx((2 / 464) ** 0.5, rel=0.02)
+
+
+def test_tiles_are_encoded_where_the_encoder_lies_and_features_come_back() -> None:
+    """From the device that has no memory nothing can, which is what says that it was to."""
+    encode = torch_encode(make_encoder("shufflenet_v2_x0_5", 0).to("meta"))
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta"):
+        encode(np.zeros((2, 64, 64, 3), np.uint8))
+
+
+def test_an_encoder_moves_to_a_gpu_where_there_is_one() -> None:
+    there = "cuda" if torch.cuda.is_available() else "cpu"
+    assert on_fastest(make_encoder("shufflenet_v2_x0_5", 0)).device.type == there
 
 
 def test_the_same_seed_gives_the_same_encoder() -> None:

@@ -1,16 +1,21 @@
 """Which tiles tile supervision sees: all of a slide, or as many as are drawn once."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from deepsmile_training.cohorts.splits import PARTS
+from deepsmile_training.cohorts.splits import PARTS, Part
 from deepsmile_training.experiments.cells import TileCell, labels_of, run_cell
+from deepsmile_training.experiments.grids import grid_of
 from deepsmile_training.experiments.tiles import tile_store, tiles_of
+from deepsmile_training.experiments.wish import Wish
 from deepsmile_training.mil.bags import subsample
 from deepsmile_training.prepared.prepared import Prepared
 from deepsmile_training.supervised.recipe import SupervisedRecipe
+from tests.training.cohorts.tables import UUID
+from tests.training.experiments.conftest import copied
 
 pytestmark = pytest.mark.slow
 
@@ -59,3 +64,27 @@ def test_a_recipe_s_tiles_are_those_that_are_trained_on(prepared: Prepared, tmp_
     slides = len(prepared.split.folds[0].train)
     steps = [run_cell(prepared, cell(tiles), tmp_path).best_step for tiles in (None, 1)]
     assert steps == [np.ceil(PER_SLIDE * slides / 4), np.ceil(slides / 4)]
+
+
+def test_slides_as_the_gdc_delivers_them_make_the_same_rows(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    """The store has BARCODE.UUID and the cohort BARCODE (Table 2 of TCGA-BC)."""
+    made = copied(prepared, tmp_path / "prepared")
+    file = made.root / "tiles" / "store.json"
+    content = json.loads(file.read_text())
+    for slide in content["slides"]:
+        slide["name"] = f"{slide['name']}.{UUID}"
+    file.unlink()
+    file.write_text(json.dumps(content))
+
+    def tiles(of: Prepared, part: Part) -> list[object]:
+        its = tiles_of(of, labels_of(of, cell(None)), part, tiles=1)
+        return [its.patients, its.numbers.tolist(), its.y.tolist()]
+
+    assert tile_store(made).slides[0].name == f"s00.{UUID}"
+    for part in PARTS:
+        assert tiles(made, part) == tiles(prepared, part)
+    wish = Wish(labels=("hrd",), extractors=("SimCLR",))
+    assert grid_of("2", made, wish).rows == grid_of("2", prepared, wish).rows
+    assert "SimCLR, tile-supervised" in grid_of("2", made, wish).rows

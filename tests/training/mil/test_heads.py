@@ -84,18 +84,21 @@ def test_a_head_is_its_equations(name: str, classes: int, tiles: int) -> None:
     np.testing.assert_allclose(attention.detach().numpy()[0], expected_attention, atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@pytest.mark.parametrize("litter", [0.0, -3.0, 1e4, 1e30])
+@pytest.mark.parametrize("name", MAKERS)
+@settings(max_examples=8, deadline=None)
 @given(
-    name=st.sampled_from(list(MAKERS)),
     sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),
-    litter=st.sampled_from([0.0, -3.0, 1e4, 1e30]),
-    further=st.integers(0, 5),
+    further=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
 def test_padded_equals_unpadded(
-    name: str, sizes: list[int], litter: float, further: int, seed: int
+    name: str, litter: float, sizes: list[int], further: int, seed: int
 ) -> None:
-    """RESOLUTIONS row 6: whatever the padding, however long, whoever else is in the batch."""
+    """RESOLUTIONS row 6: whatever the padding, however long, whoever else is in the batch.
+
+    Each bag is padded, by one tile at least, as the last of the batch is longer.
+    """
     head = make_head(name, seed=seed).double()
     bags = [torch.randn(size, WIDTH, dtype=torch.float64) for size in sizes]
     features, mask = pad_bags([*bags, torch.zeros(max(sizes) + further, WIDTH).double()])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ from deepsmile.digest import digest_of_file
 from deepsmile.errors import BagCorrupt, RequestInvalid
 from deepsmile.pipeline import SlideSource, extract
 from deepsmile.reading import Reader, ReaderLimits
-from deepsmile_training.cohorts.cohort import Patient, make_cohort
+from deepsmile_training.cohorts.cohort import Cohort, Patient, make_cohort
 from deepsmile_training.cohorts.labels import resolve_labels
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.splitting import SplitPlan, make_split
-from deepsmile_training.prepared.features import Extractor, extract_features
+from deepsmile_training.prepared.features import Extractor, extract_features, load_feature_set
 from deepsmile_training.prepared.prepared import Packing, Prepared, open_prepared
 from tests.making import tissue_image, write_svs
 
@@ -26,6 +27,11 @@ pytestmark = pytest.mark.slow
 
 PATIENTS = 12
 BLANK, LOST = "p00-b", "p01-b"
+
+
+def cohort_of(*slides: str) -> Cohort:
+    """All of one patient."""
+    return make_cohort("one", [Patient(name="p", slides=slides)])
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +73,7 @@ def prepared(
     cohort = make_cohort("little", patients, classes={"msi": ("mss", "msi")})
     cohort.write(root / "cohort.json")
     make_split(cohort, SplitPlan(folds=2, labels=("msi",))).write(root / "split.json")
-    extract_features(slides, (LOST,), extractor, root, lambda: None)
+    extract_features(cohort, slides, extractor, root, lambda: None)
     return open_prepared(root)
 
 
@@ -99,7 +105,7 @@ def test_what_is_there_is_not_made_again(
 ) -> None:
     bag = prepared.root / "features" / "tiny" / "p03-a.npz"
     before = bag.stat().st_mtime_ns
-    again = extract_features(slides, (LOST,), extractor, prepared.root, lambda: None)
+    again = extract_features(prepared.cohort, slides, extractor, prepared.root, lambda: None)
     assert bag.stat().st_mtime_ns == before
     assert again == prepared.feature_set("tiny", fold=0)
 
@@ -110,7 +116,7 @@ def test_another_slide_under_the_same_name_is_read(
     """And the features are then other ones to whatever was made of them."""
     first, second = slides["p02-a"], slides["p03-a"]
     known = [
-        extract_features({"s": slide}, (), extractor, tmp_path, lambda: None)
+        extract_features(cohort_of("s"), {"s": slide}, extractor, tmp_path, lambda: None)
         for slide in (first, second, second, first)
     ]
     assert known[1] == known[2] != known[0] == known[3]
@@ -125,7 +131,7 @@ def test_a_bag_that_was_deleted_is_made_again(
     (prepared.root / "features" / "tiny" / "p05-a.npz").unlink()
     with pytest.raises(CohortInvalid, match="gone or changed: p05-a"):
         prepared.feature_set("tiny", fold=0)
-    extract_features(slides, (LOST,), extractor, prepared.root, lambda: None)
+    extract_features(prepared.cohort, slides, extractor, prepared.root, lambda: None)
     assert prepared.feature_set("tiny", fold=0) == known
 
 
@@ -133,17 +139,18 @@ def test_a_damaged_bag_is_refused(
     slides: dict[str, Path], extractor: Extractor, tmp_path: Path
 ) -> None:
     one = {"p02-a": slides["p02-a"]}
-    extract_features(one, (), extractor, tmp_path, lambda: None)
+    extract_features(cohort_of(*one), one, extractor, tmp_path, lambda: None)
     (tmp_path / "features" / "tiny" / "p02-a.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(BagCorrupt):
-        extract_features(one, (), extractor, tmp_path, lambda: None)
+        extract_features(cohort_of(*one), one, extractor, tmp_path, lambda: None)
 
 
 def test_a_cohort_without_any_usable_slide_is_refused(
     slides: dict[str, Path], extractor: Extractor, tmp_path: Path
 ) -> None:
+    one = {BLANK: slides[BLANK]}
     with pytest.raises(RequestInvalid, match="no slide gave features"):
-        extract_features({BLANK: slides[BLANK]}, (), extractor, tmp_path, lambda: None)
+        extract_features(cohort_of(BLANK), one, extractor, tmp_path, lambda: None)
 
 
 def test_a_fold_s_part_has_each_patient_s_bags_and_classes(prepared: Prepared) -> None:
@@ -183,3 +190,38 @@ def test_other_features_are_never_taken(
 ) -> None:
     with pytest.raises(CohortInvalid, match=complaint):
         attempt(prepared)
+
+
+def test_a_slide_that_is_there_twice_is_used_once(
+    slides: dict[str, Path], extractor: Extractor, tmp_path: Path
+) -> None:
+    given = {"b": slides["p02-a"], "a": slides["p02-a"], "c": slides["p03-a"]}
+    made = extract_features(cohort_of(*given), given, extractor, tmp_path, lambda: None)
+    assert list(made.slides) == ["a", "c"]
+    assert made.dropped == {"b": "slide_twice: the same bytes as a"}
+
+
+def test_a_slide_of_two_patients_is_refused(
+    slides: dict[str, Path], extractor: Extractor, tmp_path: Path
+) -> None:
+    """It would be trained on and tested, even as two classes."""
+    given = {"a": slides["p02-a"], "b": slides["p03-a"], "c": slides["p02-a"]}
+    people = [Patient(name="p", slides=("a", "b")), Patient(name="q", slides=("c",))]
+    shared = "slide a of patient p and slide c of patient q have the same bytes"
+    with pytest.raises(CohortInvalid, match=shared):
+        extract_features(make_cohort("two", people), given, extractor, tmp_path, lambda: None)
+    assert not (tmp_path / "features" / "tiny" / "features.json").exists()
+
+
+def test_an_extractor_s_name_is_of_one_encoder(
+    slides: dict[str, Path], extractor: Extractor, tmp_path: Path
+) -> None:
+    one = {"p02-a": slides["p02-a"]}
+    known = extract_features(cohort_of(*one), one, extractor, tmp_path, lambda: None)
+    encoder = extractor.contract.encoder.model_copy(update={"sha256": "2" * 64})
+    other = replace(extractor, contract=extractor.contract.model_copy(update={"encoder": encoder}))
+    with pytest.raises(RequestInvalid, match="holds features by another encoder") as caught:
+        extract_features(cohort_of(*one), one, other, tmp_path, lambda: None)
+    place = tmp_path / "features" / "tiny"
+    assert caught.value.hint == f"Choose another name with --extractor, or remove {place}."
+    assert load_feature_set(place) == known

@@ -1,5 +1,6 @@
 """Features of a tile store: those of serving's own road, for tiles that were packed before."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -23,7 +24,12 @@ from deepsmile_training.cohorts.cohort import Cohort, Patient, make_cohort
 from deepsmile_training.cohorts.labels import resolve_labels
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.splitting import SplitPlan, make_split
-from deepsmile_training.prepared.features import Extractor, encode_store, load_feature_set
+from deepsmile_training.prepared.features import (
+    Extractor,
+    encode_store,
+    load_feature_set,
+    stored_slides,
+)
 from deepsmile_training.prepared.prepared import open_prepared
 from deepsmile_training.tilesets.packing import pack
 from deepsmile_training.tilesets.recipe import ImageRules, TileRecipe, slide_rules
@@ -31,6 +37,7 @@ from deepsmile_training.tilesets.shard import TilesCorrupt
 from deepsmile_training.tilesets.sources import find_images, find_slides
 from deepsmile_training.tilesets.store import TileStore
 from tests.making import feature_contract, tissue_image, write_svs
+from tests.training.cohorts.tables import UUID
 from tests.training.tilesets.conftest import no_stage, press_in, tile_pixels, write_image
 
 DIM = 3
@@ -152,8 +159,9 @@ def test_bags_of_other_tiles_or_another_encoder_are_never_taken(
     labels = resolve_labels(cohort, prepared.split.folds[0], "msi")
     assert prepared.labelled(known, labels, "train").bags.features.shape[1] == DIM
     store, extractor = other(images, using)
-    with pytest.raises(BundleMismatch, match="made under contract"):
+    with pytest.raises(RequestInvalid, match="holds features by another encoder") as caught:
         encode_store(cohort, store, extractor, tmp_path, nothing)
+    assert f"or remove {tmp_path / 'features' / 'means'}." in caught.value.hint
     theirs = encode_store(cohort, store, extractor, tmp_path / "theirs", nothing)
     assert theirs.features.digest != known.features.digest
     with pytest.raises(BundleMismatch, match="made under contract"):
@@ -232,3 +240,65 @@ def test_the_command_takes_the_cohort_s_own_store_or_a_named_one(
     both = CliRunner().invoke(commands, [*words, "images", "--store", "elsewhere"])
     assert isinstance(both.exception, RequestInvalid)
     assert both.exception.detail == "slides and a tile store are given"
+
+
+def renamed(images: Path, names: dict[str, str]) -> TileStore:
+    """A store whose slides are called as their files are."""
+    for name, new in names.items():
+        (images / name).rename(images / new)
+    return packed(images)
+
+
+def test_slides_as_the_gdc_delivers_them_are_the_cohort_s(
+    images: Path, using: Extractor, tmp_path: Path
+) -> None:
+    """Files are called BARCODE.UUID.svs, so their slides in a store BARCODE.UUID."""
+    names = {f"s{k}": f"s{k}.{UUID}" for k in range(8)} | {"small": f"small.{UUID}"}
+    store = renamed(images, names)
+    assert all(slide.name.endswith(UUID) for slide in store.slides)
+    cohort = cohort_of("s0", "s2.svs", f"s5.{UUID}", "small", "lost")
+    assert stored_slides(cohort, store) == {"s0": 0, "s2.svs": 2, f"s5.{UUID}": 5}
+    made = encode_store(cohort, store, using, tmp_path, nothing)
+    assert list(made.slides) == ["s0", "s2.svs", f"s5.{UUID}"]
+    assert made.dropped == {
+        "lost": "slide_missing: not in the tile store",
+        "small": "no_tiles: no tile to pack",
+    }
+    bag = load_bag(tmp_path / "features" / "means" / "s2.svs.npz", made.features.digest)
+    tiles = np.stack([tile_pixels(20 + tile) for tile in range(7)])  # (7, s, s, 3)
+    np.testing.assert_array_equal(bag.features, Means().encode(tiles))
+
+
+def test_a_slide_that_a_store_has_by_two_names_is_refused(images: Path) -> None:
+    other = UUID.replace("04B", "05C")
+    store = renamed(images, {"s0": f"s.{UUID}", "s1": f"s.{other}"})
+    with pytest.raises(CohortInvalid, match=rf"slide s is in .*tiles as s\.{UUID}, s\.{other}"):
+        stored_slides(cohort_of("s", "s2"), store)
+
+
+def with_twin(images: Path, one: str, twin: str) -> TileStore:
+    """The twin has the same tiles, under another name."""
+    shutil.rmtree(images / twin)
+    shutil.copytree(images / one, images / twin)
+    return packed(images)
+
+
+def test_a_stored_slide_that_is_there_twice_is_used_once(
+    images: Path, using: Extractor, tmp_path: Path
+) -> None:
+    store = with_twin(images, "s0", "s1")
+    people = [Patient(name="p", slides=("s0", "s1")), Patient(name="q", slides=("s2",))]
+    made = encode_store(make_cohort("two", people), store, using, tmp_path, nothing)
+    assert list(made.slides) == ["s0", "s2"]
+    assert made.dropped == {"s1": "slide_twice: the same bytes as s0"}
+
+
+def test_a_stored_slide_of_two_patients_is_refused(
+    images: Path, using: Extractor, tmp_path: Path
+) -> None:
+    store = with_twin(images, "s0", "s1")
+    shared = "slide s0 of patient p0 and slide s1 of patient p1 have the same bytes"
+    with pytest.raises(CohortInvalid, match=shared):
+        encode_store(cohort_of("s0", "s1", "s2"), store, using, tmp_path, nothing)
+    theirs = encode_store(cohort_of("s1", "s2"), store, using, tmp_path, nothing)
+    assert list(theirs.slides) == ["s1", "s2"], "whichever of the two is the cohort's"

@@ -1,6 +1,7 @@
 """Runs that stop and go on; folders that are taken."""
 
 import fcntl
+import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from deepsmile.errors import RequestInvalid, StorageFull
 from deepsmile_training.tilesets.manifest import read_manifest
@@ -71,6 +73,20 @@ def test_nothing_is_done_twice_and_a_changed_slide_is(image_folder: Path, tmp_pa
     assert same == {f"{slide.shard}.npz" for slide in first.slides if slide.name != "slide1"}
     expected = packed(image_folder, tmp_path / "other")
     assert changed.digest == expected.digest != first.digest
+
+
+def test_a_tile_replaced_by_another_of_its_size_is_packed_anew(tmp_path: Path) -> None:
+    """Uncompressed TIFF: as many bytes whatever the pixels, so only the time tells."""
+    path = tmp_path / "s" / "0.tif"
+    path.parent.mkdir()
+    tifffile.imwrite(path, tile_pixels(0))
+    first, facts = packed(path.parent, tmp_path / "store"), path.stat()
+    tifffile.imwrite(path, tile_pixels(1))
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1_000_000))
+    assert path.stat().st_size == facts.st_size
+    again = packed(path.parent, tmp_path / "store")
+    assert again.digest != first.digest
+    assert np.array_equal(again[0], tile_pixels(1))
 
 
 def test_slides_can_be_added(image_folder: Path, tmp_path: Path) -> None:

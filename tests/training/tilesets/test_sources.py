@@ -7,6 +7,7 @@ import pytest
 from deepsmile.errors import RequestInvalid, SlideNotFound
 from deepsmile_training.tilesets.manifest import read_manifest
 from deepsmile_training.tilesets.sources import Sources, find_images, find_slides
+from tests.training.cohorts.tables import UUID, slide_name
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -141,3 +142,18 @@ def test_other_images_are_of_the_slide_that_their_folder_names(tmp_path: Path) -
         ("s1", "C", 2, {"organ": "colon"}),
         ("s2", "C", 1, {}),
     ]
+
+
+def test_a_manifest_names_slides_as_the_gdc_does_not(tmp_path: Path) -> None:
+    """BARCODE for BARCODE.UUID.svs; and the case of a suffix, or how an umlaut is coded."""
+    barcode = slide_name("A1-A0SE")
+    touch(tmp_path, f"0b1c/{barcode}.{UUID}.svs", "b.SVS", "u\u0308.tif")
+    table = tmp_path / "slides.csv"
+    table.write_text(f"slide,case\n{barcode},P1\nb.svs,P2\nü,P3\nc.svs,P4\n")
+    found = find_slides([tmp_path], read_manifest(table))
+    assert {entry.name: entry.case for entry in found.entries} == {
+        f"{barcode}.{UUID}": "P1",
+        "b": "P2",
+        "u\u0308": "P3",
+    }
+    assert reasons(found) == {"c.svs": "slide_not_found"}

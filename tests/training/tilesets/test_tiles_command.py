@@ -1,6 +1,7 @@
 """`deepsmile-train tiles`: what it says, and how it ends."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import typer
@@ -8,6 +9,11 @@ from typer.testing import CliRunner, Result
 
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.cli.tiles import tiles
+from deepsmile_training.cohorts.cohort import Patient, make_cohort
+from deepsmile_training.cohorts.splitting import SplitPlan, make_split
+from deepsmile_training.cohorts.untouched import hashed_slide, untouched_by
+from deepsmile_training.prepared.prepared import Prepared, open_prepared
+from deepsmile_training.tilesets.recipe import SlideRules
 from deepsmile_training.tilesets.store import open_store
 from tests.training.conftest import PaintedSlide
 from tests.training.tilesets.conftest import tile_pixels, write_image
@@ -95,3 +101,79 @@ def test_wrong_wishes_are_refused(image_folder: Path, tmp_path: Path) -> None:
         run(image_folder, "--out", tmp_path / "store", "--encoding", "files")
     with pytest.raises(RequestInvalid, match="no tile to pack: no slide and no tile image"):
         run(image_folder, "--out", tmp_path / "store")
+    with pytest.raises(RequestInvalid, match="no tile to pack: no slide and no tile image"):
+        run(image_folder, "--out", tmp_path / "store", "--dry-run")
+    with pytest.raises(RequestInvalid, match="tissue: only for slides"):
+        run(image_folder, "--images", "--out", tmp_path / "store", "--tissue", "none")
+    with pytest.raises(RequestInvalid, match="tissue: only for slides"):
+        run(image_folder, "--bundle", "demo", "--out", tmp_path / "store", "--tissue", "none")
+    with pytest.raises(RequestInvalid, match="fold: of no split"):
+        run(image_folder, "--images", "--out", tmp_path / "store", "--fold", 0)
+
+
+def test_a_named_rule_for_background_cuts_the_tiles(
+    painted: dict[str, PaintedSlide], tmp_path: Path
+) -> None:
+    """Without any, every tile of the grid is one; the store keeps the rule for the export."""
+    slide = painted["generic"].path
+    for name in ("default", "none"):
+        assert run(slide, "--out", tmp_path / name, "--tissue", name).exit_code == 0
+    rules = [open_store(tmp_path / name).file.recipe.rules for name in ("default", "none")]
+    assert [rule.contract.tissue.rule for rule in rules if isinstance(rule, SlideRules)] == [
+        "grey_sobel",
+        "none",
+    ]
+    assert len(open_store(tmp_path / "default")) < len(open_store(tmp_path / "none"))
+
+
+def cohort_with(root: Path, *, kind: Literal["nested", "fixed-test"]) -> Prepared:
+    """Twelve patients of two slides, s0 to s23."""
+    patients = [
+        Patient(name=f"p{i:02}", slides=(f"s{2 * i}", f"s{2 * i + 1}"), labels={"y": "ab"[i % 2]})
+        for i in range(12)
+    ]
+    cohort = make_cohort("drawn", patients, classes={"y": ("a", "b")})
+    cohort.write(root / "cohort.json")
+    make_split(cohort, SplitPlan(kind=kind, folds=3, labels=("y",))).write(root / "split.json")
+    return open_prepared(root)
+
+
+@pytest.mark.parametrize(("kind", "fold"), [("fixed-test", None), ("nested", 1), ("nested", 2)])
+def test_slides_of_test_patients_are_left_out(
+    kind: Literal["nested", "fixed-test"], fold: int | None, tmp_path: Path
+) -> None:
+    """Paper, Algorithm 1: an encoder learns from training and validation patients only."""
+    prepared = cohort_with(tmp_path / "prepared", kind=kind)
+    images = tmp_path / "images"
+    for i in range(24):
+        write_image(images / f"s{i}" / "a.png", tile_pixels(i))
+    write_image(images / "stranger" / "a.png", tile_pixels(30))
+    given = (images, "--images", "--out", tmp_path / "store")
+    assert run(*given).exit_code == 0
+    assert len(open_store(tmp_path / "store")) == 25
+    chosen = () if fold is None else ("--fold", fold)
+    result = run(*given, "--prepared", prepared.root, *chosen)
+    tested = prepared.split.folds[fold or 0].test
+    slides = {slide for name in tested for slide in prepared.cohort.by_name[name].slides}
+    everything = {"stranger", *prepared.cohort.patient_of_slide}
+    store = open_store(tmp_path / "store")
+    assert {slide.name for slide in store.slides} == everything - slides
+    assert f"({len(slides)} test_patient)" in result.output
+    untouched = untouched_by(prepared.cohort, prepared.split, fold)
+    hashed = [hashed_slide(name, name) for name in everything]
+    assert untouched.count(hashed) == len(tested)
+    assert untouched.count(hashed_slide(slide.name, slide.case) for slide in store.slides) == 0
+
+
+def test_a_slide_is_a_test_patient_s_by_its_barcode_or_its_other_spelling(tmp_path: Path) -> None:
+    """The cohort lists another slide of that patient; another file has the GDC's UUID."""
+    prepared = cohort_with(tmp_path, kind="fixed-test")
+    untouched = untouched_by(prepared.cohort, prepared.split)
+    name = prepared.split.folds[0].test[0]
+    slide = prepared.cohort.by_name[name].slides[0]
+    uuid = "0a1b2c3d-0000-1111-2222-333344445555"
+    assert untouched.has(hashed_slide("unlisted", name))
+    assert untouched.has(hashed_slide(f"{slide}.{uuid}.svs", "unknown"))
+    assert not untouched.has(hashed_slide("unlisted", "unknown"))
+    with pytest.raises(RequestInvalid, match="no fold 3: the split has 3"):
+        untouched_by(prepared.cohort, prepared.split, 3)

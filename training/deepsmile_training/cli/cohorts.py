@@ -84,14 +84,25 @@ def cohort_generic(
         typer.Option(help="patient=, slide=, site=, score= or stratum=COLUMN; repeatable."),
     ] = None,
     missing: Annotated[
-        list[str] | None, typer.Option(help="A cell that says nothing; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="A cell of labels and strata that says nothing, or COLUMN=CELL; repeatable."
+        ),
     ] = None,
+    distinct: Annotated[
+        bool,
+        typer.Option(
+            "--distinct",
+            help="Patients differ whose names differ in case, spaces or leading zeros alone.",
+        ),
+    ] = False,
 ) -> None:
     """A table of your own: binary or multi-class labels, strata, scores."""
     from deepsmile_training.cohorts.generic import read_cohort
     from deepsmile_training.cohorts.options import columns_from
 
-    _write(read_cohort(table, columns_from(label, column or [], missing or [])), out)
+    columns = columns_from(label, column or [], missing or [], distinct=distinct)
+    _write(read_cohort(table, columns), out)
 
 
 def split(
@@ -107,6 +118,9 @@ def split(
     published: Annotated[
         Path | None, typer.Option(help="Folder of the authors' splits, instead of a plan.")
     ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Former split whose fixed test set stays as it was.")
+    ] = None,
 ) -> None:
     """Split a cohort by patient: nested 5-fold, or `--plan kind=fixed-test`."""
     from deepsmile_training.cohorts.cohort import load_cohort
@@ -114,16 +128,21 @@ def split(
     from deepsmile_training.cohorts.options import plan_from
     from deepsmile_training.cohorts.problems import CohortInvalid
     from deepsmile_training.cohorts.published import import_split
+    from deepsmile_training.cohorts.sealed import read_sealed
+    from deepsmile_training.cohorts.splits import Split
     from deepsmile_training.cohorts.splitting import make_split
 
     patients, labels = load_cohort(cohort_file), label or []
-    if published and plan:
-        raise CohortInvalid("--published has its folds already; leave --plan out")
+    if published and (plan or keep):
+        raise CohortInvalid("--published has its folds already; leave --plan and --keep out")
+    former = read_sealed(keep, Split) if keep else None
     if published:
         made = import_split(patients, published, tuple(labels))
     else:
-        made = make_split(patients, plan_from(labels, plan or []))
+        made = make_split(patients, plan_from(labels, plan or []), former)
     made.write(out)
+    if former:
+        _say_gone(former.patients - set(patients.by_name))
     for each in labels or [""]:
         _show(each or patients.name, SPLIT_COLUMNS, count_split(patients, made, each))
     _say_unseen(patients)
@@ -161,6 +180,14 @@ def _say_unseen(made: "Cohort") -> None:
     unseen = sum(not one.slides for one in made.patients)
     if unseen:
         typer.echo(f"{unseen} patients have no slide here, and are counted as if they had one")
+
+
+def _say_gone(names: frozenset[str]) -> None:
+    """One who was renamed would be dealt as if nobody had been tested under that name."""
+    from deepsmile_training.cohorts.problems import some
+
+    if names:
+        typer.echo(f"{len(names)} patients of the former split are gone: {some(sorted(names))}")
 
 
 def _show(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

@@ -31,7 +31,7 @@ def features(
 ) -> None:
     """Extract the features of a cohort's slides, exactly as serving would, or of a tile store's."""
     from deepsmile.backends.onnx import OnnxEncoder
-    from deepsmile_training.encoders.encoder_file import find_encoder
+    from deepsmile_training.encoders.encoder_file import find_encoder, home_of, pretrained_on
     from deepsmile_training.prepared.features import Extractor
 
     if slides and store:
@@ -39,11 +39,12 @@ def features(
             "slides and a tile store are given", hint="Leave out one: the features are of either."
         )
     settings = Settings()
-    path, contract = find_encoder(settings.model_repository, encoder)
+    home = home_of(settings.model_repository, encoder)
+    path, contract = find_encoder(home, encoder)
     using = Extractor(
         name=extractor or encoder,
         contract=contract,
-        encoder=OnnxEncoder(path, threads),
+        encoder=OnnxEncoder(path, threads, contract.encoder.sha256),
         make_reader=lambda: settings.reader,
         workers=workers,
     )
@@ -54,6 +55,27 @@ def features(
     for name, why in sorted(made.dropped.items()):
         typer.echo(f"{name}: {why}", err=True)
     typer.echo(f"{using.name}: {len(made.slides)} slides, {len(made.dropped)} left out")
+    _warn(prepared, using.name, pretrained_on(home, encoder))
+
+
+def _warn(prepared: Path, extractor: str, slides: list[list[str]] | None) -> None:
+    """Say it where the encoder has learnt from patients whom the split tests (Algorithm 1)."""
+    from deepsmile_training.cohorts.cohort import load_cohort
+    from deepsmile_training.cohorts.splits import load_split
+    from deepsmile_training.cohorts.untouched import untouched_by
+
+    if slides is None or not (prepared / "split.json").exists():
+        return
+    cohort = load_cohort(prepared / "cohort.json")
+    split, own = load_split(prepared / "split.json", cohort), extractor.partition("@")[2]
+    tested = untouched_by(cohort, split, int(own) if own.isdigit() else None)
+    if seen := tested.count(slides):
+        typer.echo(
+            f"Warning: {extractor} was pre-trained on slides of {seen} of {len(tested.patients)}"
+            " test patients, and figures on them may flatter it. Pack the tiles that it learns"
+            " from with `deepsmile-train tiles --prepared`.",
+            err=True,
+        )
 
 
 def _of_slides(prepared: Path, folder: Path, using: "Extractor") -> "FeatureSet":
@@ -61,10 +83,11 @@ def _of_slides(prepared: Path, folder: Path, using: "Extractor") -> "FeatureSet"
     from deepsmile_training.cohorts.slides import match_slides
     from deepsmile_training.prepared.features import extract_features
 
-    matched = match_slides(load_cohort(prepared / "cohort.json"), folder)
+    cohort = load_cohort(prepared / "cohort.json")
+    found = match_slides(cohort, folder).found
     with stages() as stage:
-        advance = stage("features", len(matched.found))
-        return extract_features(matched.found, matched.missing, using, prepared, advance)
+        advance = stage("features", len(found))
+        return extract_features(cohort, found, using, prepared, advance)
 
 
 def _of_store(prepared: Path, folder: Path, using: "Extractor") -> "FeatureSet":

@@ -12,6 +12,10 @@ from deepsmile_training.cohorts.problems import CohortInvalid, some
 from deepsmile_training.cohorts.rules import ThresholdRule
 from deepsmile_training.cohorts.sealed import Record, Sealed, read_sealed
 
+NOT_STRATA = ("patient", "y", "p", "logit", "slide", "part")
+PROBABILITY = "p_"
+"""Strata stand beside predictions in tables, whose own columns these are, or begin so."""
+
 
 class Patient(Record):
     """One patient; what is unknown is absent."""
@@ -45,6 +49,7 @@ class Cohort(Sealed):
     def _is_consistent(self) -> Self:
         _check_names(self)
         _check_labels(self)
+        _check_strata(self)
         return self
 
     @cached_property
@@ -106,6 +111,17 @@ def _check_labels(cohort: Cohort) -> None:
         raise CohortInvalid(f"{cohort.name}: no classes are given for {some(sorted(unknown))}")
     for label, classes in cohort.classes.items():
         _check_classes(cohort, label, classes)
+
+
+def _check_strata(cohort: Cohort) -> None:
+    strata = sorted({key for one in cohort.patients for key in one.strata})
+    taken = [key for key in strata if key in NOT_STRATA or key.startswith(PROBABILITY)]
+    if taken:
+        raise CohortInvalid(
+            f"{cohort.name}: a stratum cannot be called {some(taken)}: predictions have columns of"
+            " that name",
+            hint=f"Rename the column in the table, to group_{taken[0]} for instance.",
+        )
 
 
 def _check_classes(cohort: Cohort, label: str, classes: tuple[str, ...]) -> None:

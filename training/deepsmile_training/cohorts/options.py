@@ -10,13 +10,21 @@ ROLES = ("patient", "slide", "site", "score", "stratum")
 LISTS = ("strata", "test_where")
 
 
-def columns_from(labels: list[str], roles: list[str], missing: list[str]) -> Columns:
-    """Columns from `status=neg,pos`, `score=age` and the like; "slide=" where there is none."""
+def columns_from(
+    labels: list[str], roles: list[str], missing: list[str], *, distinct: bool = False
+) -> Columns:
+    """Columns from `status=neg,pos`, `score=age` and the like; "slide=" where there is none.
+
+    `missing` has cells, of labels and strata, or COLUMN=CELL.
+    """
     named: dict[str, list[str]] = {role: [] for role in ROLES}
     for role, column in map(_pair, roles):
         if role not in named:
             raise CohortInvalid(f"--column {role}=: not one of {', '.join(ROLES)}")
         named[role].append(column)
+    missing_in: dict[str, set[str]] = {}
+    for column, cell in (_pair(text) for text in missing if "=" in text):
+        missing_in.setdefault(column, set()).add(cell)
     return Columns(
         patient=(named["patient"] or ["patient"])[-1],
         slide=(named["slide"] or ["slide"])[-1] or None,
@@ -24,7 +32,9 @@ def columns_from(labels: list[str], roles: list[str], missing: list[str]) -> Col
         labels=dict(_label(text) for text in labels),
         scores=tuple(named["score"]),
         strata=tuple(named["stratum"]),
-        missing=frozenset(missing),
+        missing=frozenset(text for text in missing if "=" not in text),
+        missing_in={column: frozenset(cells) for column, cells in missing_in.items()},
+        distinct=distinct,
     )
 
 

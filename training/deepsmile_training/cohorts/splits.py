@@ -16,6 +16,10 @@ from deepsmile_training.cohorts.strata import sites_of
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
+AGAIN = (
+    "Split again with `deepsmile-train split`; with --keep OLD.json a fixed test set keeps its"
+    " patients, and only new ones are dealt."
+)
 Kind = Literal["nested", "fixed-test"]
 
 
@@ -66,6 +70,13 @@ class Split(Sealed):
     """How: the plan with its seed, or the files that were imported."""
     folds: tuple[Fold, ...]
 
+    @property
+    def patients(self) -> frozenset[str]:
+        """Everybody in some part of some fold."""
+        return frozenset(
+            chain.from_iterable(fold.part(part) for fold in self.folds for part in PARTS)
+        )
+
     @model_validator(mode="after")
     def _tests_as_it_says(self) -> Self:
         tests = [fold.test for fold in self.folds]
@@ -97,12 +108,13 @@ def load_split(path: Path, cohort: Cohort) -> Split:
 
 def check_split(split: Split, cohort: Cohort) -> None:
     """Raises CohortInvalid unless the split is this cohort's, and what it says of itself."""
-    listed = chain.from_iterable(fold.part(part) for fold in split.folds for part in PARTS)
-    strangers = sorted(set(listed) - set(cohort.by_name))
+    strangers = sorted(split.patients - set(cohort.by_name))
     if strangers:
-        raise CohortInvalid(f"the split has patients that {cohort.name} lacks: {some(strangers)}")
+        raise CohortInvalid(
+            f"the split has patients that {cohort.name} lacks: {some(strangers)}", hint=AGAIN
+        )
     if split.cohort != cohort.digest:
-        raise CohortInvalid(f"the split was made for another state of {cohort.name}")
+        raise CohortInvalid(f"the split was made for another state of {cohort.name}", hint=AGAIN)
     for fold in split.folds:
         for label, thresholds in fold.thresholds.items():
             rule = cohort.rules[label]

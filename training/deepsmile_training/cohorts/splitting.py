@@ -48,23 +48,37 @@ class SplitPlan(Record):
         return self
 
 
-def make_split(cohort: Cohort, plan: SplitPlan) -> Split:
+def make_split(cohort: Cohort, plan: SplitPlan, keep: Split | None = None) -> Split:
     """Every patient in one part of each fold, balanced, and the same for the same plan.
 
-    Raises CohortInvalid where a part would lack a class of one of the plan's labels, or published
-    test patients share a site with others and sites shall stay whole.
+    With a former split to keep, its patients are tested if and only if they were. Raises
+    CohortInvalid where a part would lack a class of one of the plan's labels, published or former
+    test patients share a site with others and sites shall stay whole, or there is no fixed test
+    to keep.
     """
-    folds = _nested(cohort, plan) if plan.kind == "nested" else _fixed(cohort, plan)
+    if keep:
+        _check_kept(plan, keep)
+    folds = _nested(cohort, plan) if plan.kind == "nested" else _fixed(cohort, plan, keep)
     if plan.subsets:
         folds = [_with_subsets(cohort, plan, fold, index) for index, fold in enumerate(folds)]
     split = Split(
         cohort=cohort.digest,
         kind=plan.kind,
-        made=plan.model_dump(mode="json"),
+        made=plan.model_dump(mode="json") | ({"kept": keep.digest} if keep else {}),
         folds=tuple(with_thresholds(cohort, fold, plan.labels) for fold in folds),
     )
     check_split(split, cohort)
     return split
+
+
+def _check_kept(plan: SplitPlan, keep: Split) -> None:
+    if plan.test_where:
+        raise CohortInvalid("a test_where says who is tested; leave it out, or --keep")
+    if {plan.kind, keep.kind} != {"fixed-test"}:
+        raise CohortInvalid(
+            f"a split of kind {keep.kind} cannot be kept in one of kind {plan.kind}",
+            hint="A fixed test set is kept with --plan kind=fixed-test.",
+        )
 
 
 def with_thresholds(cohort: Cohort, fold: Fold, labels: tuple[str, ...]) -> Fold:
@@ -85,14 +99,34 @@ def _nested(cohort: Cohort, plan: SplitPlan) -> list[Fold]:
     return folds
 
 
-def _fixed(cohort: Cohort, plan: SplitPlan) -> list[Fold]:
+def _fixed(cohort: Cohort, plan: SplitPlan, keep: Split | None) -> list[Fold]:
     everyone = tuple(cohort.by_name)
-    test = _published_test(cohort, plan) if plan.test_where else None
-    if test is None:
-        test, _ = _parts(cohort, plan, everyone, [plan.test_share, 1 - plan.test_share])
+    if plan.test_where:
+        test = _published_test(cohort, plan)
+    elif keep:
+        test = _kept_test(cohort, plan, keep)
+    else:
+        test = _drawn_test(cohort, plan, everyone)
     rest = _without(everyone, test)
     held_out = _parts(cohort, plan, rest, [1 / plan.folds] * plan.folds, stage=1)
     return [Fold(train=_without(rest, val), val=val, test=test) for val in held_out]
+
+
+def _drawn_test(cohort: Cohort, plan: SplitPlan, names: tuple[str, ...]) -> tuple[str, ...]:
+    return _parts(cohort, plan, names, [plan.test_share, 1 - plan.test_share])[0]
+
+
+def _kept_test(cohort: Cohort, plan: SplitPlan, keep: Split) -> tuple[str, ...]:
+    """Who was tested, and a share of those who are new; by site, whoever is of a known one."""
+    of, tested = cohort.by_name, set(keep.folds[0].test)
+    known = keep.patients & of.keys()
+    if plan.by_site:
+        sites = {of[name].site: name in tested for name in known}
+        tested |= {name for name in of if name not in known and sites.get(of[name].site)}
+        known |= {name for name in of if of[name].site in sites}
+    new = tuple(name for name in of if name not in known)
+    drawn = set(_drawn_test(cohort, plan, new)) if new else set()
+    return tuple(name for name in of if name in tested | drawn)
 
 
 def _published_test(cohort: Cohort, plan: SplitPlan) -> tuple[str, ...]:

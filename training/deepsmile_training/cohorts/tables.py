@@ -33,6 +33,11 @@ def read_table(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
         header, table = read(path, header=None, nrows=1), read(path)
     except FileNotFoundError as error:
         raise CohortInvalid(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise CohortInvalid(
+            f"{path.name}: not a table that can be read: {error}",
+            hint='Save it as UTF-8; in Excel as "CSV UTF-8 (Comma delimited)".',
+        ) from error
     except (OSError, ValueError, BadZipFile, KeyError) as error:
         raise CohortInvalid(f"{path.name}: not a table that can be read: {error}") from error
     _check_header(header, path.name)

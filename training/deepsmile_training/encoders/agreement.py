@@ -16,7 +16,9 @@ from deepsmile_training.variants.precision import write_fp16
 BATCHES = (1, 3, 64)
 TILES = max(BATCHES)
 LARGEST_DIFFERENCE = 1e-4
-"""Of any feature in fp32."""
+"""Of any feature in fp32, if none is above 1; else of the largest one, a share of it."""
+UNSETTLED = 1000.0
+"""Features as large as this are a sign of norms that no training settled."""
 LEAST_COSINE = 0.999
 """Of any tile's features in fp16 with torch's in fp32."""
 
@@ -39,11 +41,12 @@ class Agreement:
 
     def demand(self, *, fp16: bool) -> None:
         """Raises RequestInvalid where a bound does not hold; that of fp16 only if asked."""
-        if not self.difference < LARGEST_DIFFERENCE:
+        bound = LARGEST_DIFFERENCE * max(1.0, self.largest)
+        if not self.difference < bound:
             raise RequestInvalid(
                 f"exported features differ from torch's by up to {self.difference:.1e}, where they"
-                f" are up to {self.largest:.3g}; the bound is {LARGEST_DIFFERENCE:g}",
-                hint="Nothing was written. Features of thousands are a sign of unsettled norms.",
+                f" are up to {self.largest:.3g}; the bound is {bound:.3g}",
+                hint=f"Nothing was written. {self._suspicion()}",
             )
         if fp16 and not self.cosine_fp16 > LEAST_COSINE:
             raise RequestInvalid(
@@ -51,6 +54,11 @@ class Agreement:
                 f" torch's; the bound is {LEAST_COSINE:g}",
                 hint="Nothing was written. --no-fp16 does without: serve it in fp32 only.",
             )
+
+    def _suspicion(self) -> str:
+        if self.largest < UNSETTLED:
+            return "The exported graph computes something else: report it with the backbone's name."
+        return "Features of thousands are a sign of unsettled norms."
 
 
 def measure(encoder: TileEncoder, model: Path, tiles: RGB) -> Agreement:

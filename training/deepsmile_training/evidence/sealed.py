@@ -70,7 +70,9 @@ class Seal(Sealed):
             raise RequestInvalid(
                 f"{again} of {len(patients)} patients to choose on were test patients in this"
                 " folder: the choice would be made in knowledge of the test",
-                hint="Choose on other patients; another fold or split has a folder of its own.",
+                hint="Choose on other patients; another fold or split has a folder of its own."
+                " Of a changed cohort, `deepsmile-train split --keep OLD.json` keeps who is"
+                " tested.",
             )
 
     def with_opening(self, opening: Opening) -> Self:

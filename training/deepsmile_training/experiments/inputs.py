@@ -9,6 +9,7 @@ from deepsmile_training.cohorts.splits import PARTS
 from deepsmile_training.experiments.cells import Cell, labels_of
 from deepsmile_training.experiments.starts import start_path
 from deepsmile_training.experiments.tiles import tile_store
+from deepsmile_training.prepared.features import stored_slides
 from deepsmile_training.prepared.prepared import Prepared
 
 
@@ -44,7 +45,7 @@ def check_inputs(prepared: Prepared, cells: Iterable[Cell]) -> None:
         if kind == "head":
             return frozenset(prepared.feature_set(extractor, fold).slides)
         start_path(prepared, extractor, fold)
-        return frozenset(slide.name for slide in tile_store(prepared).slides)
+        return frozenset(stored_slides(prepared.cohort, tile_store(prepared)))
 
     for cell in cells:
         _check_classes(prepared, cell, slides_of(cell.kind, cell.extractor, cell.fold))

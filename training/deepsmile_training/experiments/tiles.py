@@ -7,6 +7,7 @@ from deepsmile_training.cohorts.labels import FoldLabels
 from deepsmile_training.cohorts.problems import CohortInvalid
 from deepsmile_training.cohorts.splits import Part
 from deepsmile_training.mil.bags import subsample
+from deepsmile_training.prepared.features import stored_slides
 from deepsmile_training.prepared.prepared import Prepared
 from deepsmile_training.supervised.training import Tiles
 from deepsmile_training.tilesets.store import TileStore, open_store, read_store_file
@@ -33,27 +34,28 @@ def tiles_of(
     its name and the seed alone.
 
     Raises:
-        CohortInvalid: the store has none of the part's slides.
+        CohortInvalid: the store has none of the part's slides; or two patients share one.
     """
     store, patient_of = tile_store(prepared), prepared.cohort.patient_of_slide
     wanted = set(labels.patients(part))
-    chosen = [
-        index for index, slide in enumerate(store.slides) if patient_of.get(slide.name) in wanted
-    ]
+    found = sorted((at, name) for name, at in stored_slides(prepared.cohort, store).items())
+    chosen = [(at, name) for at, name in found if patient_of[name] in wanted]
     if not chosen:
         raise CohortInvalid(f"label {labels.label}: the tile store has no {part} slide")
-    drawn = [_drawn(store, index, tiles, seed) for index in chosen]
+    drawn = [_drawn(store, at, name, tiles=tiles, seed=seed) for at, name in chosen]
     slides = np.repeat(np.arange(len(chosen)), [len(each) for each in drawn])  # (n,)
-    patients = tuple(patient_of[store.slides[index].name] for index in chosen)
+    patients = tuple(patient_of[name] for _, name in chosen)
     y = np.array([labels.of[patient] for patient in patients], np.int64)  # (s,)
     return Tiles(store.read, np.concatenate(drawn), slides, patients, y)
 
 
-def _drawn(store: TileStore, slide: int, tiles: int | None, seed: int) -> NDArray[np.int64]:
+def _drawn(
+    store: TileStore, slide: int, name: str, *, tiles: int | None, seed: int
+) -> NDArray[np.int64]:
     """Numbers of a slide's tiles in the store, of all or of those that are drawn."""
     numbers = np.arange(*np.searchsorted(store.slide_index, [slide, slide + 1]))  # (N,)
     if tiles is None or len(numbers) <= tiles:
         return numbers
-    rows = subsample(len(numbers), tiles, seed=seed, name=store.slides[slide].name)  # (tiles,)
+    rows = subsample(len(numbers), tiles, seed=seed, name=name)  # (tiles,)
     drawn: NDArray[np.int64] = numbers[rows]  # (tiles,)
     return drawn

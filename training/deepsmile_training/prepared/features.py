@@ -21,11 +21,13 @@ from deepsmile.reading import Reader
 from deepsmile_training.cohorts.cohort import Cohort
 from deepsmile_training.cohorts.problems import CohortInvalid, some
 from deepsmile_training.cohorts.sealed import Sealed, read_sealed
+from deepsmile_training.cohorts.slides import match_names, twins
 from deepsmile_training.extraction import kept_bag
 from deepsmile_training.prepared.stored import BagContract, contract_for, stored_bag
-from deepsmile_training.tilesets.store import TileStore
+from deepsmile_training.tilesets.store import SAME, TWICE, TileStore
 
 FILE = "features.json"
+NO_TISSUE = "too_little_tissue: no tile of tissue"
 AGAIN = (
     "Run `deepsmile-train features` again: it makes the bags that are not there. Delete those that"
     " were changed by hand first."
@@ -41,7 +43,7 @@ class FeatureSet(Sealed):
     slides: dict[str, str]
     """That have a bag, sorted, to the SHA-256 of its file."""
     dropped: dict[str, str]
-    """Slide -> why it has none: not found, abstained, or damaged."""
+    """Slide -> why it has none: not found, abstained, damaged, or another one over again."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +58,34 @@ class Extractor:
     """Slides that are read at once."""
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What came of a slide."""
+
+    sha256: str
+    why: str
+    """It has no bag; empty when it has one."""
+
+
 def extract_features(
+    cohort: Cohort,
     slides: Mapping[str, Path],
-    missing: tuple[str, ...],
     extractor: Extractor,
     root: Path,
     advance: Callable[[], None],
 ) -> FeatureSet:
-    """Make the bags of all slides; those that cannot be scored are listed, and stop nothing.
+    """Make the bags of a cohort's slides; those that cannot be scored are listed, and stop nothing.
 
     Raises:
-        RequestInvalid: no slide could be used.
+        CohortInvalid: two patients share a slide.
+        RequestInvalid: no slide could be used; or there are bags by another encoder.
     """
     folder = root / "features" / extractor.name
     folder.mkdir(parents=True, exist_ok=True)
 
     readers: SimpleQueue[Reader] = SimpleQueue()
 
-    def make(name: str) -> str:
+    def make(name: str) -> _Made:
         reader = readers.get()
         try:
             return _make_bag(slides[name], folder / f"{name}.npz", extractor, reader)
@@ -85,8 +97,11 @@ def extract_features(
     with ExitStack() as stack, ThreadPoolExecutor(extractor.workers) as pool:
         for _ in range(extractor.workers):
             readers.put(stack.enter_context(closing(extractor.make_reader())))
-        complaints = dict(zip(names, pool.map(make, names), strict=True))
-    dropped = {name: why for name, why in complaints.items() if why}
+        outcomes = dict(zip(names, pool.map(make, names), strict=True))
+    dropped = {name: one.why for name, one in outcomes.items() if one.why}
+    contents = {name: one.sha256 for name, one in outcomes.items() if not one.why}
+    dropped |= {name: f"{TWICE}: {SAME}{twin}" for name, twin in twins(cohort, contents).items()}
+    missing = sorted(cohort.patient_of_slide.keys() - slides.keys())
     dropped |= dict.fromkeys(missing, "slide_missing: not in the folder")
     made = [name for name in names if name not in dropped]
     if not made:
@@ -95,15 +110,27 @@ def extract_features(
 
 
 def stored_slides(cohort: Cohort, store: TileStore) -> dict[str, int]:
-    """Which slides of a cohort a store has, and where. Raises CohortInvalid if it has none."""
-    wanted = cohort.patient_of_slide
-    found = {slide.name: at for at, slide in enumerate(store.slides) if slide.name in wanted}
-    if not found:
+    """Which slides of a cohort a store has, and where; of several with the same bytes the first.
+
+    Raises:
+        CohortInvalid: it has none, or two for one; or two patients share a slide.
+    """
+    places = {slide.name: at for at, slide in enumerate(store.slides)}
+    repeated = {name: places[twin] for name, twin in store.twins.items() if twin in places}
+    places = repeated | places
+    matched = match_names(cohort, places)
+    if not matched:
+        wanted = sorted(cohort.patient_of_slide)
         raise CohortInvalid(
             f"{store.folder} has tiles of none of the {len(wanted)} slides of {cohort.name}:"
-            f" {some(sorted(wanted))}"
+            f" {some(wanted)}"
         )
-    return found
+    for slide, names in matched.items():
+        if len({places[name] for name in names}) > 1:
+            raise CohortInvalid(f"slide {slide} is in {store.folder} as {some(sorted(names))}")
+    found = {slide: places[names[0]] for slide, names in matched.items()}
+    again = twins(cohort, found)
+    return {slide: at for slide, at in found.items() if slide not in again}
 
 
 def encode_store(
@@ -112,7 +139,8 @@ def encode_store(
     """Make the bags of a cohort's slides of a store; slides that it has no tiles of are listed.
 
     Raises:
-        RequestInvalid: the store has no slide of the cohort, or tiles of another size.
+        CohortInvalid: the store has no slide of the cohort, or two patients share one.
+        RequestInvalid: its tiles are of another size; or there are bags by another encoder.
         TilesCorrupt: it is damaged.
     """
     contract = contract_for(store, extractor.contract)
@@ -131,7 +159,8 @@ def encode_store(
             batch=batch,
         )
         advance()
-    why = {one.slide: f"{one.code}: {one.detail}" for one in store.file.dropped if not one.tile}
+    said = {one.slide: f"{one.code}: {one.detail}" for one in store.file.dropped if not one.tile}
+    why = {slide: said[names[0]] for slide, names in match_names(cohort, said).items()}
     missing = sorted(cohort.patient_of_slide.keys() - found.keys())
     dropped = {name: why.get(name, "slide_missing: not in the tile store") for name in missing}
     return list_bags(folder, contract, found, dropped)
@@ -185,10 +214,9 @@ def _hashed(path: Path, _touched: int) -> str:
     return digest_of_file(path)
 
 
-def _make_bag(slide: Path, saved: Path, extractor: Extractor, reader: Reader) -> str:
-    """Why there is none; empty when there is one."""
+def _make_bag(slide: Path, saved: Path, extractor: Extractor, reader: Reader) -> _Made:
     try:
         bag = kept_bag(slide, saved, extractor.contract, extractor.encoder, reader)
     except (SlideError, Abstention) as error:
-        return f"{error.code}: {error.detail}"
-    return "" if len(bag.features) else "too_little_tissue: no tile of tissue"
+        return _Made("", f"{error.code}: {error.detail}")
+    return _Made(bag.slide_sha256, "" if len(bag.features) else NO_TISSUE)

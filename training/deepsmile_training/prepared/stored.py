@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from deepsmile.backends import TileEncoder
-from deepsmile.bag import FeatureBag, in_reading_order, load_bag, save_bag
+from deepsmile.bag import FeatureBag, in_reading_order, save_bag
 from deepsmile.contract import Encoder, FeatureContract
 from deepsmile.encoding import encode_batches
 from deepsmile.errors import RequestInvalid
 from deepsmile.frozen import Frozen
 from deepsmile.tiles import TileBatch
+from deepsmile_training.extraction import own_bag
 from deepsmile_training.tilesets.recipe import TileRecipe
 from deepsmile_training.tilesets.store import TileStore
 
@@ -51,11 +52,12 @@ def stored_bag(
     Places are counted in tiles, since a store does not keep where a slide's grid begins.
 
     Raises:
-        BagCorrupt, BundleMismatch: `saved`, or the store, is damaged; or `saved` is of other rules.
+        BagCorrupt, TilesCorrupt: `saved`, or the store, is damaged.
+        RequestInvalid: `saved` is of other rules.
     """
     sha256 = store.slides[index].sha256
     if saved.exists():
-        kept = load_bag(saved, contract.digest)
+        kept = own_bag(saved, contract.digest)
         if kept.slide_sha256 == sha256:
             return kept
     made = list(encode_batches(_batches(store, index, batch), encoder))

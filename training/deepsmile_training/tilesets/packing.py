@@ -16,6 +16,7 @@ from typing import Any
 from deepsmile.disk import alone, needing_room, write_file
 from deepsmile.errors import DeepSmileError, RequestInvalid, StorageFull
 from deepsmile.reading import Reader
+from deepsmile_training.cohorts.slides import spellings
 from deepsmile_training.stage import Stage
 from deepsmile_training.tilesets.cutting import Finding
 from deepsmile_training.tilesets.pressing import Press, shard_of, stored
@@ -23,8 +24,10 @@ from deepsmile_training.tilesets.recipe import TileRecipe
 from deepsmile_training.tilesets.shard import Dropped
 from deepsmile_training.tilesets.sources import NOT_FOUND, Entry, Sources
 from deepsmile_training.tilesets.store import (
+    SAME,
     SHARDS,
     SHEETS,
+    TWICE,
     StoredSlide,
     StoreFile,
     TileStore,
@@ -73,7 +76,7 @@ def pack(sources: Sources, press: Press, stage: Stage) -> TileStore:
         packed = [outcome.slide for outcome in outcomes if outcome.slide is not None]
         dropped = [*sources.dropped, *(one for outcome in outcomes for one in outcome.dropped)]
         if not packed:
-            raise _nothing(dropped, press.recipe.rules.tile_px)
+            raise nothing_to_pack(dropped, press.recipe.rules.tile_px)
         file = _listed([*kept.slides, *packed], [*dropped, *kept.dropped], press.recipe)
         write_file(press.folder / "store.json", file.model_dump_json(indent=1))
     return open_store(press.folder)
@@ -170,13 +173,13 @@ def _listed(
 ) -> StoreFile:
     """Slides by name; of several with the same bytes the first, lest splits share one."""
     first: dict[str, StoredSlide] = {}
-    names = {slide.name for slide in slides}
+    names = {name for slide in slides for name in spellings(slide.name)}
     told = dict.fromkeys(dropped)  # an earlier run may have said the same
-    missing = [one for one in told if one.code != NOT_FOUND or not _spellings(one) & names]
+    missing = [one for one in told if one.code != NOT_FOUND or not _names_of(one) & names]
     for slide in sorted(slides, key=lambda slide: slide.name):
         if slide.sha256 in first:
-            detail = f"the same bytes as {first[slide.sha256].name}"
-            missing.append(Dropped(slide=slide.name, tile=None, code="slide_twice", detail=detail))
+            detail = f"{SAME}{first[slide.sha256].name}"
+            missing.append(Dropped(slide=slide.name, tile=None, code=TWICE, detail=detail))
         else:
             first[slide.sha256] = slide
     return StoreFile(
@@ -184,12 +187,13 @@ def _listed(
     )
 
 
-def _spellings(one: Dropped) -> set[str]:
+def _names_of(one: Dropped) -> set[str]:
     """A manifest names slides with or without suffix."""
     return {one.slide, Path(one.slide).stem}
 
 
-def _nothing(dropped: Sequence[Dropped], px: int) -> RequestInvalid:
+def nothing_to_pack(dropped: Sequence[Dropped], px: int) -> RequestInvalid:
+    """Why not, by the first reasons."""
     sizes = [one.detail for one in dropped if one.code == "tile_size"]
     if sizes:
         hint = f"Give --resize to resize them, if they show as much tissue as {px} px tiles do."

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from deepsmile.errors import SlideNotFound
 from deepsmile_training.cohorts.problems import CohortInvalid
+from deepsmile_training.cohorts.slides import as_listed, spellings
 from deepsmile_training.cohorts.tcga_barcode import Barcode, parse_barcode
+from deepsmile_training.cohorts.untouched import Untouched, hashed_slide
 from deepsmile_training.slide_files import SLIDE_SUFFIXES, everything_in, slides_in
 from deepsmile_training.tilesets.manifest import Manifest, Row
 from deepsmile_training.tilesets.shard import Dropped
@@ -74,6 +76,17 @@ def find_images(places: Sequence[Path], manifest: Manifest | None) -> Sources:
     return Sources(found.entries, (*found.dropped, *no_files))
 
 
+def without_tested(found: Sources, untouched: Untouched) -> Sources:
+    """Without the slides of test patients; they are listed with that reason."""
+    kept = [one for one in found.entries if not untouched.has(hashed_slide(one.name, one.case))]
+    left_out = [
+        _drop(one.name, "test_patient", "its patient is tested")
+        for one in found.entries
+        if one not in kept
+    ]
+    return Sources(tuple(kept), (*found.dropped, *left_out))
+
+
 def _case_of(slide: str) -> str:
     """The TCGA patient in a slide's name; else every slide is a case."""
     barcode = _barcode_of(slide)
@@ -103,6 +116,11 @@ def _name_of(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
+def _names_of(entry: Entry) -> tuple[str, ...]:
+    """How a manifest may name it: the slide, or its file with the suffix."""
+    return *spellings(entry.name), *spellings(entry.files[0].name)[:2]
+
+
 def _slide_of_image(path: Path) -> str:
     barcode = _barcode_of(path.stem)
     return barcode.slide if barcode and barcode.slide else path.parent.name
@@ -118,10 +136,13 @@ def _image_entry(name: str, files: list[Path]) -> Entry:
 def _matched(found: Sequence[Entry], manifest: Manifest | None) -> Sources:
     """Entries with their rows; those that have none, or share a name, are dropped."""
     rows = {row.name: row for row in manifest.rows} if manifest else {}
+    listed = as_listed(rows)
     entries: dict[str, Entry] = {}
+    named: set[str] = set()
     dropped: list[Dropped] = []
     for entry in (*found, *_named_by_path(manifest, found)):
-        row = rows.get(entry.name) or rows.get(entry.files[0].name)
+        name = next((listed[each] for each in _names_of(entry) if each in listed), "")
+        row = rows.get(name)
         if manifest and row is None:
             dropped.append(_drop(entry.name, "not_listed", "the manifest does not name it"))
         elif entry.name in entries:
@@ -130,8 +151,8 @@ def _matched(found: Sequence[Entry], manifest: Manifest | None) -> Sources:
             dropped.append(_drop(entry.name, "two_folders", "its tiles lie in two folders"))
         else:
             entries[entry.name] = _with_row(entry, row)
-    names = {name for entry in entries.values() for name in (entry.name, entry.files[0].name)}
-    missing = [name for name in rows if name not in names]
+            named.add(name)
+    missing = [name for name in rows if name not in named]
     dropped += [_drop(name, NOT_FOUND, "the manifest names it") for name in missing]
     return Sources(tuple(sorted(entries.values(), key=lambda e: e.name)), tuple(dropped))
 

@@ -18,6 +18,8 @@ from deepsmile_training.tilesets.shard import Dropped, Shard, TilesCorrupt, load
 
 SHARDS, SHEETS = "shards", "qc"
 SUFFIX = ".tiles"
+TWICE, SAME = "slide_twice", "the same bytes as "
+"""Code of a slide that repeats another, and what is said of it before that one's name."""
 
 
 class StoredSlide(Frozen):
@@ -97,6 +99,12 @@ class TileStore:
     def names(self) -> NDArray[np.str_]:
         """(n,) name of each tile image; empty of tiles of slides."""
         return np.concatenate([self._shard(i).index.names for i in range(len(self.slides))])
+
+    @property
+    def twins(self) -> dict[str, str]:
+        """Slides that were left out because others have the same bytes, to those."""
+        repeated = [one for one in self.file.dropped if one.code == TWICE]
+        return {one.slide: one.detail.removeprefix(SAME) for one in repeated}
 
     @property
     def digest(self) -> str:
