@@ -69,13 +69,45 @@ def test_the_beta_fit_is_the_least_cross_entropy_of_a_bounded_search() -> None:
 
 
 def test_isotonic_pools_adjacent_violators_and_keeps_ties_together() -> None:
-    """By hand: .1 -> 0; the tie at .3 has the labels 1, 0; .5 -> 0 violates: (1 + 0 + 0) / 3."""
+    """By hand: .1 -> 0; the tie at .3 has the labels 1, 0; .5 -> 0 violates: (1 + 0 + 0) / 3.
+
+    Of 2 positives and 3 negatives, Platt's targets are 3/4 for a 1 and 1/5 for a 0.
+    """
     p, y = np.array([0.1, 0.3, 0.3, 0.5, 0.9]), np.array([0, 1, 0, 0, 1])
     found = fit_isotonic(validation(p, y))
     calibrated = apply(found, p)
-    np.testing.assert_allclose(calibrated, [0, 1 / 3, 1 / 3, 1 / 3, 1])
-    assert found.apply(0.0) == 0
-    assert found.apply(0.7) == pytest.approx((1 / 3 + 1) / 2)
+    pooled = (3 / 4 + 1 / 5 + 1 / 5) / 3
+    np.testing.assert_allclose(calibrated, [1 / 5, pooled, pooled, pooled, 3 / 4])
+    assert found.apply(0.0) == pytest.approx(1 / 5)
+    assert found.apply(0.7) == pytest.approx((pooled + 3 / 4) / 2)
+
+
+@pytest.mark.parametrize("name", FITTERS)
+def test_no_answer_is_certain_after_perfectly_separated_validation(name: str) -> None:
+    """20 and 40 patients make nobody sure, wherever the next one's probability lies."""
+    p = np.append(np.linspace(0.1, 0.4, 40), np.linspace(0.6, 0.9, 20))
+    found = apply(FITTERS[name](validation(p, np.repeat([0, 1], [40, 20]))), p)
+    assert 0 < found.min() < 0.5 < found.max() < 1
+    if name == "isotonic":
+        np.testing.assert_allclose(np.unique(found), [1 / 42, 21 / 22])
+
+
+def normal_scores(rng: np.random.Generator, n: int) -> ValidationPredictions:
+    """3 in 10 positive, 4 deviations above the others."""
+    y = rng.permutation(np.repeat([1, 0], [3 * n // 10, n - 3 * n // 10]))
+    return validation(sigmoid(rng.normal(0, 1, n) + 4 * (y - 0.5)), y)
+
+
+@pytest.mark.parametrize("patients", [60, 100])
+def test_the_chosen_calibration_holds_up_on_further_patients(patients: int) -> None:
+    """Where validation separates well, what wins there is hardly worse than Platt's elsewhere."""
+    rng, chosen, platt = np.random.default_rng(0), [], []
+    for _ in range(25):
+        v, further = normal_scores(rng, patients), normal_scores(rng, 1000)
+        calibration = choose_calibration(v, seed=0).calibration
+        for losses, each in ((chosen, calibration), (platt, fit_platt(v))):
+            losses.append(log_loss(apply(each, further.p), further.y))
+    assert np.mean(chosen) < np.mean(platt) + 0.02
 
 
 @pytest.mark.parametrize("name", FITTERS)

@@ -18,7 +18,15 @@ from deepsmile_training.mil.recipe import (
     TransMILSpec,
     VarMILSpec,
 )
-from deepsmile_training.mil.training import Labelled, fit, of_patients, patient_auc, predict
+from deepsmile_training.mil.training import (
+    Labelled,
+    class_weight,
+    fit,
+    of_patients,
+    patient_auc,
+    predict,
+    weighted_loss,
+)
 from tests.training.mil.conftest import WIDTH, varied_bags
 
 pytestmark = pytest.mark.slow
@@ -188,8 +196,40 @@ def test_three_classes_are_ranked_each_against_the_rest() -> None:
     assert predict(fit(SPECS["varmil"], three, recipe=QUICK).head, three.bags).shape == (18, 3)
 
 
-def test_the_loss_is_weighted_to_balance_the_classes(validation: Labelled) -> None:
-    """Section 4.2: n / (C n_class), taken from the training slides."""
+def test_the_weight_of_a_class_does_not_depend_on_the_batch() -> None:
+    """Section 4.2; against a loop. So parts of a batch add up to it, down to single bags."""
+    y = torch.tensor([0] * 9 + [1] * 3)
+    weight = class_weight(y.numpy(), 2)
+    assert weight.tolist() == pytest.approx([12 / 18, 12 / 6])
+    assert weight[y].mean() == pytest.approx(1)
+    logits = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
+    alone = [float(weight[c] * -row.log_softmax(0)[c]) for row, c in zip(logits, y, strict=True)]
+    for parts in (1, 4, 12):
+        losses = [
+            weighted_loss(some, labels, weight).item()
+            for some, labels in zip(logits.chunk(parts), y.chunk(parts), strict=True)
+        ]
+        assert np.mean(losses) == pytest.approx(np.mean(alone))
+    assert weighted_loss(logits, y, None) == pytest.approx(F.cross_entropy(logits, y).item())
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_rare_positives_weigh_as_much_in_small_batches(batch: int) -> None:
+    """Where bags tell nothing the mean is half, and without weights it sinks to 0.15."""
+    y = np.array([1, 1, 1] + [0] * 17)
+    bags = varied_bags(np.zeros(20), seed=3)
+    slides = [Slide(f"{i}", f"{i}", bag) for i, bag in enumerate(bags)]
+    told = {}
+    for balanced in (True, False):
+        recipe = Recipe(epochs=50, batch=batch, learning_rate=3e-3, balanced=balanced)
+        head = fit(PoolSpec(kind="mean"), Labelled(pack(slides), y), recipe=recipe).head
+        told[balanced] = predict(head, pack(slides))[:, 1].mean()
+    assert told[True] == pytest.approx(0.5, abs=0.05)
+    assert told[False] < 0.3
+
+
+def test_the_validation_loss_is_weighted_as_the_training_is(validation: Labelled) -> None:
+    """Section 4.2: n / (C n_class), taken from the training slides; divided by their mean."""
     rare = labelled([0] * 30 + [1] * 10)
     for balanced, weight in ((True, [40 / 60, 40 / 20]), (False, [1.0, 1.0])):
         recipe = QUICK.model_copy(update={"balanced": balanced})

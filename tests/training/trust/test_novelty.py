@@ -1,5 +1,6 @@
 """Novelty: slides like the training slides are spared at the promised rate, others are found."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,55 @@ def test_slides_like_the_training_slides_are_declined_at_the_promised_rate_at_mo
     ]
     error = np.std(shares) / np.sqrt(len(shares))
     assert rate / 2 < np.mean(shares) < rate + 4 * error
+
+
+def draw_even(rng: np.random.Generator, slides: int) -> np.ndarray:
+    """(slides, D) means: 20 directions equally strong, more than few slides can tell."""
+    means = rng.normal(0, 0.1, (slides, 128))  # (n, D)
+    means[:, :20] += rng.normal(0, 3, (slides, 20))
+    return means
+
+
+@pytest.mark.parametrize(("patients", "rate"), [(9, 0.1), (19, 0.1), (19, 0.05), (24, 0.05)])
+@pytest.mark.parametrize("drawn", [draw, draw_even])
+def test_few_patients_keep_the_promised_rate(
+    drawn: Callable[[np.random.Generator, int], np.ndarray], patients: int, rate: float
+) -> None:
+    """So few that half of them, not `DIRECTIONS`, is the number of directions."""
+    rng = np.random.default_rng(2)
+    shares = [
+        declined(fit_novelty(drawn(rng, patients), folds_of(patients), rate=rate), drawn(rng, 25))
+        for _ in range(200)
+    ]
+    error = np.std(shares) / np.sqrt(len(shares))
+    assert rate / 8 < np.mean(shares) < rate + error
+
+
+def test_what_is_served_has_the_directions_that_the_threshold_saw() -> None:
+    """19 patients in folds of 4, 4, 4, 4, 3: from the 15 outside a fold come 7, not 9."""
+    means, folds = draw_even(np.random.default_rng(3), 19), folds_of(19)
+    fitted = fit_novelty(means, folds, rate=0.05)
+    assert len(fitted.space.scale) == len(fitted.space.directions) == 7
+    assert fitted.threshold == pytest.approx(max(slow_scores(means, folds, 7)), rel=1e-5)
+
+
+def slow_scores(means: np.ndarray, folds: list[np.ndarray], k: int) -> list[float]:
+    """Of each slide, by the covariance and the distances of the slides outside its fold."""
+    along, beyond = {}, {}
+    for fold in folds:
+        others = np.array([m for i, m in enumerate(means) if i not in fold])  # (n, D)
+        variances, columns = np.linalg.eigh(np.cov(others.T))  # (D,), (D, D), the largest last
+        for i in fold:
+            parts = columns.T @ (means[i] - others.mean(axis=0))  # (D,)
+            along[i] = (parts[-k:] ** 2 / variances[-k:]).sum()
+            beyond[i] = np.sqrt((parts[:-k] ** 2).sum())
+    scores = []
+    for fold in folds:
+        rest = np.array([r for i, r in beyond.items() if i not in fold])  # (n,)
+        for i in fold:
+            e = max(0.0, (beyond[i] - rest.mean()) / rest.std())
+            scores.append(float(np.sqrt(along[i] + e * e)))
+    return scores
 
 
 def draw_several(rng: np.random.Generator, patients: int, each: int) -> np.ndarray:

@@ -51,12 +51,14 @@ def fit_beta(validation: ValidationPredictions) -> Beta:
 
 @selects
 def fit_isotonic(validation: ValidationPredictions) -> Isotonic:
-    """Zadrozny and Elkan 2002: the rising line nearest to the labels; equal p stay equal."""
+    """Zadrozny and Elkan 2002: the rising line nearest to Platt's targets; equal p stay equal."""
     from sklearn.isotonic import IsotonicRegression
 
-    line = IsotonicRegression(y_min=0, y_max=1).fit(validation.p, validation.y)
-    x, y = line.X_thresholds_.tolist(), line.y_thresholds_.tolist()
-    return Isotonic(method="isotonic", x=tuple(x), y=tuple(y))
+    line = IsotonicRegression().fit(validation.p, validation.y)
+    targets = smoothed_targets(validation.y)  # (n,)
+    # The line of scaled labels is the scaled line, here without the rounding of equal means.
+    y = targets.min() + np.ptp(targets) * line.y_thresholds_  # (knots,)
+    return Isotonic(method="isotonic", x=tuple(line.X_thresholds_.tolist()), y=tuple(y.tolist()))
 
 
 Fitter = Callable[[ValidationPredictions], Calibration]

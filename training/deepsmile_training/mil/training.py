@@ -44,6 +44,8 @@ class Evaluation:
     loss: float
     """Mean of the training batches since the evaluation before."""
     validation_loss: float
+    """Mean over all validation bags, each weighing what training bags of its class do, divided by
+    the mean of these weights: a coin's is ln 2 whatever the share of positives."""
     auc: float
     """Of validation patients; of more than two classes, the mean of each against the rest."""
 
@@ -116,6 +118,16 @@ def class_weight(y: Labels, classes: int) -> Tensor:
     return torch.from_numpy(len(y) / (classes * counts)).float()
 
 
+def weighted_loss(logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean cross-entropy of logits (b, C) and classes (b,), each times its class's weight (C,).
+
+    Not torch's weighted mean: that divides by the weights of the batch, so that in a batch of one
+    class they would cancel. These average 1 over all of the training (`class_weight`).
+    """
+    losses = F.cross_entropy(logits, y, reduction="none")  # (b,)
+    return losses.mean() if weight is None else (weight[y] * losses).mean()
+
+
 @dataclass
 class _Run:
     """A head on its way."""
@@ -151,7 +163,7 @@ class _Run:
                 if not head.training:
                     head.train()
                 logits, _ = head.judge(*bags.batch(some))  # (b, C)
-                loss = F.cross_entropy(logits, target[some], weight)
+                loss = weighted_loss(logits, target[some], weight)
                 optimiser.zero_grad()
                 torch.autograd.backward(loss)
                 optimiser.step()

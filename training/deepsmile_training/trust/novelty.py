@@ -1,18 +1,19 @@
 """Novelty: the training slides' space, and a threshold that spares slides like them.
 
 The threshold is a conformal quantile of the scores of patients in folds that took no part in the
-space they were scored in; a patient's is the largest of its slides', so that the promise holds
-whichever of a patient's slides is sent. So at most `rate` of further patients who are exchangeable
-with those of the training have a slide declined, but for the last step: the space that is served
-is fitted on all folds, which brings such slides a little nearer (as cross-conformal prediction
-does; measured in the tests). How many unlike slides are found is no promise: it depends on how
-unlike they are.
+space they were scored in, and whose distance from it is compared with those of other folds; a
+patient's is the largest of its slides', so that the promise holds whichever of a patient's slides
+is sent. So at most `rate` of further patients who are exchangeable with those of the training have
+a slide declined, but for the last step: the space that is served is fitted on all folds, which
+brings such slides a little nearer (as cross-conformal prediction does; measured in the tests). How
+many unlike slides are found is no promise: it depends on how unlike they are.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ FAINTEST = 1e-6
 Means = NDArray[np.float64]
 """(slides, D) mean feature of each slide."""
 Indices = NDArray[np.int64]
+Number = TypeVar("Number", np.int64, np.float64)
 
 
 @dataclass(frozen=True)
@@ -101,25 +103,42 @@ def fit_novelty(
             f"a novelty threshold for a rate of {rate:g} needs {patients_needed(rate)} patients in"
             f" folds, not {people} in {len(folds)}"
         )
-    spaces = [_space(means[_others(folds, k)], directions) for k in range(len(folds))]
+    parts = [*(_others(folds, k) for k in range(len(folds))), slides]
+    *spaces, whole = _alike([_space(means[part], directions) for part in parts])
     rests = [
-        space.place(means[i])[1] for space, fold in zip(spaces, folds, strict=True) for i in fold
-    ]
-    rest = np.array([np.mean(rests), max(np.std(rests), np.finfo(float).tiny)])  # (2,)
-    scores = [
-        replace(space, rest=rest).score_of_mean(means[i])
+        np.array([space.place(means[i])[1] for i in fold])
         for space, fold in zip(spaces, folds, strict=True)
+    ]  # (slides of the fold,) each
+    scores = [
+        replace(space, rest=_rest(_others(rests, k))).score_of_mean(means[i])
+        for k, (space, fold) in enumerate(zip(spaces, folds, strict=True))
         for i in fold
     ]
     largest = np.zeros(people)  # (people,)
     np.maximum.at(largest, owners, scores)
     threshold = np.sort(largest)[conformal_rank(people, 1 - rate) - 1]
-    whole = replace(_space(means[slides], directions), rest=rest)
-    return FittedNovelty(whole, float(threshold), rate, len(slides), people)
+    served = replace(whole, rest=_rest(np.concatenate(rests)))
+    return FittedNovelty(served, float(threshold), rate, len(slides), people)
 
 
-def _others(folds: Sequence[Indices], left_out: int) -> Indices:
-    return np.concatenate([fold for k, fold in enumerate(folds) if k != left_out])
+def _others(parts: Sequence[NDArray[Number]], left_out: int) -> NDArray[Number]:
+    return np.concatenate([part for k, part in enumerate(parts) if k != left_out])
+
+
+def _rest(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean and spread of held-out slides' distances (n,) from the directions, (2,)."""
+    return np.array([distances.mean(), max(distances.std(), np.finfo(float).tiny)])
+
+
+def _alike(spaces: Sequence[TrainingSpace]) -> list[TrainingSpace]:
+    """Each with the first k directions, k the least of theirs.
+
+    A score sums k squares: with more than the threshold saw, slides would pass it by that alone.
+    """
+    k = min(len(space.scale) for space in spaces)
+    return [
+        replace(space, directions=space.directions[:k], scale=space.scale[:k]) for space in spaces
+    ]
 
 
 def _space(means: Means, directions: int) -> TrainingSpace:
