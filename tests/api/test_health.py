@@ -102,6 +102,17 @@ def test_models_are_listed_with_their_warning(http: httpx.Client, service: Runni
     assert detail["card"].startswith("# Tiny test bundle")
 
 
+def test_a_card_is_read_by_people(http: httpx.Client) -> None:
+    """Lines, not one string of JSON; what names the bundle's other answer names this one."""
+    answer = http.get("/v1/bundles/tiny/card")
+    assert answer.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert answer.text == http.get("/v1/bundles/tiny").json()["card"]
+    absent = http.get("/v1/bundles/absent/card")
+    assert (absent.status_code, absent.json()["code"]) == (404, "bundle_unknown")
+    about = http.get("/openapi.json").json()["paths"]["/v1/bundles/{name}"]["get"]["description"]
+    assert "GET /v1/bundles/{name}/card" in about
+
+
 def test_a_bundle_that_is_half_written_is_left_out_and_named_in_the_log(
     settings: Settings, repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

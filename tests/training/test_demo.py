@@ -14,6 +14,7 @@ from deepsmile.pipeline import SlideSource, extract, score_slide
 from deepsmile.reading import Reader
 from deepsmile.report import Scored
 from deepsmile_training.demo.bundle import make_demo_bundle
+from deepsmile_training.demo.card import render_card
 from deepsmile_training.demo.plan import DemoPlan
 from deepsmile_training.demo.workshop import Workshop
 from deepsmile_training.extraction import extract_bags
@@ -50,8 +51,10 @@ def test_the_card_s_first_line_says_what_it_is(smoke: SmokeRun) -> None:
     assert card.startswith("# Synthetic data, no clinical meaning")
     for digest in (smoke.bundle.contract.digest, smoke.bundle.contract.features.encoder.sha256):
         assert digest in card
-    assert "AUC" in card
+    assert "| AUROC |" in card
     assert "Research use only" in card
+    file = smoke.bundle.file
+    assert render_card(file.contract, file.provenance, file.notice) == card
 
 
 def test_provenance_tells_how_to_make_it_again(smoke: SmokeRun) -> None:

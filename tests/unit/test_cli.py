@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from rich.console import Console
 
 from deepsmile import __version__
 from deepsmile.cli.render import show_report
-from deepsmile.report import Report, Scored
+from deepsmile.report import Reason, Report, Scored
 from tests.making import tissue_image, write_svs
-from tests.shell import ABSTAINED, ERROR, OK, USAGE, Run
+from tests.shell import ABSTAINED as EXIT_ABSTAINED
+from tests.shell import ERROR, OK, USAGE, Run
+from tests.unit.test_report import ABSTAINED, SCORED, report_of
 
 
 def test_the_version_is_told(run: Run) -> None:
@@ -50,7 +53,7 @@ def test_a_slide_without_tissue_is_abstained_from_with_the_next_step(
     run: Run, empty_slide: Path
 ) -> None:
     code, out, _ = run("score", empty_slide)
-    assert code == ABSTAINED
+    assert code == EXIT_ABSTAINED
     assert "too_little_tissue" in out
     assert "0 tissue tiles; the head redness needs 2" in out
     assert "Check the tissue preview" in out
@@ -59,7 +62,7 @@ def test_a_slide_without_tissue_is_abstained_from_with_the_next_step(
 @pytest.mark.slow
 def test_a_slide_without_scale_is_scored_when_it_is_given(run: Run, tmp_path: Path) -> None:
     path = write_svs(tmp_path / "slide.svs", tissue_image(1100, 1100, tissue=0.95), mpp="")
-    assert run("score", path)[0] == ABSTAINED
+    assert run("score", path)[0] == EXIT_ABSTAINED
     code, out, _ = run("score", path, "--mpp", 0.5, "--json")
     assert (code, json.loads(out)["slide"]["mpp_source"]) == (OK, "request")
 
@@ -121,10 +124,45 @@ def test_brackets_in_a_report_are_shown_as_they_are(
     assert "[Error] of a decoder" in text
 
 
+def shown(report: Report, width: int) -> str:
+    console = Console(record=True, width=width, file=StringIO())
+    show_report(report, console)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_a_narrow_terminal_cuts_neither_code_nor_hint(width: int) -> None:
+    """Programs and people look the code up; a hint that two heads share is told once."""
+    first, second = ABSTAINED, ABSTAINED.model_copy(update={"head": "tp53"})
+    text = shown(report_of(first, second), width)
+    assert "thrd: abstained, too_little_tissue: 7 tiles" in " ".join(text.split())
+    assert "tp53: abstained, too_little_tissue: 7 tiles" in " ".join(text.split())
+    assert text.count("next step") == 1
+    assert "probability" not in text, "a table without a score"
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_narrow_terminal_folds_long_names(width: int) -> None:
+    names = {"head": "microsatellite_instability_of_the_colon", "label": "deficient" * 4}
+    text = shown(report_of(SCORED.model_copy(update=names)), width)
+    rows = [line.split("│")[1:-1] for line in text.splitlines() if line.startswith("│")]
+    columns = zip(*rows, strict=True)
+    head, *_, label, _ = ("".join(cell.strip() for cell in column) for column in columns)
+    assert (head, label) == (names["head"], names["label"])
+    assert "…" not in text
+
+
+def test_a_doubt_is_told_with_its_code_beside_the_score() -> None:
+    reason = Reason(code="uncertain", detail="both in the set", hint="Ask a pathologist.")
+    text = shown(report_of(SCORED.model_copy(update={"label": None, "reason": reason})), 80)
+    assert "mhrd: no label, uncertain: both in the set\n" in text
+    assert "next step  Ask a pathologist." in text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(["score", "SLIDE"], OK), (["score", "EMPTY"], ABSTAINED), (["score", "ABSENT"], ERROR)],
+    [(["score", "SLIDE"], OK), (["score", "EMPTY"], EXIT_ABSTAINED), (["score", "ABSENT"], ERROR)],
 )
 def test_the_installed_command_ends_with_the_code_that_it_promises(
     repository: Path,

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deepsmile.backends.onnx import CUDA, execution_providers
-from deepsmile.cli.doctor import examine
+from deepsmile.backends.onnx import CPU, CUDA, execution_providers
+from deepsmile.cli.doctor import examine, execution_provider
 from deepsmile.settings import Settings
 from tests.making import make_bundle, tissue_image, write_svs
 from tests.shell import ABSTAINED, ERROR, OK, Run
@@ -64,6 +64,18 @@ def test_doctor_finds_a_whole_installation(run: Run) -> None:
     assert "broken" not in out
 
 
+def test_a_narrow_terminal_cuts_nothing_that_doctor_found(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("DEEPSMILE_DEFAULT_BUNDLE", "a-bundle-of-a-long-name-that-is-not-there")
+    _, out, _ = run("doctor")
+    rows = [line.split("│") for line in out.splitlines() if line.startswith("│")]
+    found = "".join(row[3].strip() for row in rows)
+    assert "a-bundle-of-a-long-name-that-is-not-there" in found
+    assert "…" not in out
+
+
 def test_doctor_says_why_a_bundle_is_in_fp32(tmp_path: Path) -> None:
     """No variant was made, or none was accepted; nothing tells the two apart afterwards."""
     kind = "fp16" if CUDA in execution_providers() else "int8"
@@ -79,6 +91,22 @@ def test_doctor_says_why_a_bundle_is_in_fp32(tmp_path: Path) -> None:
     assert advice() == told
     make_bundle(tmp_path, f"tiny-{kind}")
     assert advice() == ""
+
+
+@pytest.mark.parametrize(
+    ("installed", "loaded", "state", "told"),
+    [
+        ([CUDA, CPU], [CUDA, CPU], "ok", f"{CUDA} will be used"),
+        ([CUDA, CPU], [CPU], "broken", f"{CUDA} does not load; {CPU} will be used"),
+        ([CPU], [CPU], "ok", f"{CPU} will be used"),
+        ([], [], "broken", "not installed"),
+    ],
+)
+def test_doctor_tells_what_loads_from_what_is_installed(
+    installed: list[str], loaded: list[str], state: str, told: str
+) -> None:
+    found = execution_provider(installed, loaded)
+    assert (found.state, found.found) == (state, told)
 
 
 def test_doctor_finds_a_broken_bundle(

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Iterator
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from deepsmile import errors
 from deepsmile.api.docs import json_example, problems
+from deepsmile.api.examples import EXAMPLES
 from deepsmile.api.service import Service, ServiceDep
 from deepsmile.api.views import bundle_detail, bundle_view
 from deepsmile.bundle import Bundle
@@ -16,6 +17,7 @@ from deepsmile.shelf import Shelf
 from deepsmile.wire import BundleDetail, BundleList
 
 logger = logging.getLogger(__name__)
+MARKDOWN = "text/markdown"
 router = APIRouter(tags=["bundles"])
 
 
@@ -40,9 +42,33 @@ async def bundles(service: ServiceDep) -> BundleList:
     },
 )
 async def bundle(name: str, service: ServiceDep) -> BundleDetail:
-    """The contract is everything that can change a score; the card says what the model is for."""
+    """The contract is everything that can change a score; the card says what the model is for.
+
+    GET /v1/bundles/{name}/card answers the card alone, for people.
+    """
     found = await run_sync(service.shelf.get, name)
     return await run_sync(bundle_detail, found, service.settings.default_bundle)
+
+
+@router.get(
+    "/v1/bundles/{name}/card",
+    operation_id="getCard",
+    summary="One model's card, for people",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The card, as Markdown.",
+            "content": {
+                MARKDOWN: {"schema": {"type": "string"}, "example": EXAMPLES["bundle"]["card"]}
+            },
+        },
+        **problems(errors.BundleUnknown, errors.BundleCorrupt),
+    },
+)
+async def card(name: str, service: ServiceDep) -> Response:
+    """What the model is for, what it was trained on, how well it does, what it is not for."""
+    found = await run_sync(service.shelf.get, name)
+    return Response(await run_sync(found.card), media_type=f"{MARKDOWN}; charset=utf-8")
 
 
 def _list(service: Service) -> BundleList:

@@ -14,8 +14,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from deepsmile import __version__
-from deepsmile.backends.onnx import CUDA, available_cores, execution_providers
+from deepsmile.backends.onnx import (
+    CUDA,
+    available_cores,
+    execution_providers,
+    installed_providers,
+)
 from deepsmile.bundle import Bundle, bundle_names, load_bundle
+from deepsmile.cli.render import folding
 from deepsmile.errors import BackendMissing, BundleError, InferenceUnavailable
 from deepsmile.precision import CPU_FACTS, Kind, precision_of
 from deepsmile.scorer import make_backend
@@ -41,7 +47,7 @@ class Finding:
 def doctor() -> None:
     """Check this installation. Exit code 1 when something essential is broken."""
     findings = list(examine(Settings()))
-    table = Table("what", "state", "found", "next step")
+    table = Table(*folding("what", "state", "found", "next step"))
     colours = {"ok": "green", "missing": "yellow", "broken": "red"}
     for finding in findings:
         state = f"[{colours[finding.state]}]{finding.state}[/]"
@@ -57,7 +63,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding("cores", "ok", f"{available_cores()} usable of {os.cpu_count()}")
     yield _cucim()
     yield _package("openslide", "openslide-python", "NDPI, MRXS, SCN, BIF, DICOM cannot be read")
-    yield _execution_provider()
+    yield execution_provider(installed_providers(), execution_providers())
     server = _triton(settings)
     yield server
     if settings.triton is not None and server.state == "ok":
@@ -92,13 +98,18 @@ def _cucim() -> Finding:
     return Finding("cucim", "ok", f"{version}, first choice for tiled RGB TIFF")
 
 
-def _execution_provider() -> Finding:
-    providers = execution_providers()
+def execution_provider(installed: list[str], providers: list[str]) -> Finding:
+    """Of those that are installed, which load."""
     if not providers:
         advice = "pip install 'deepsmile[cpu]' or 'deepsmile[gpu]'"
         return Finding("onnxruntime", "broken", "not installed", advice)
-    more = "" if CUDA in providers else "for a GPU: pip install 'deepsmile[gpu]'"
-    return Finding("onnxruntime", "ok", f"{providers[0]} will be used", more)
+    will = f"{providers[0]} will be used"
+    if CUDA in providers:
+        return Finding("onnxruntime", "ok", will)
+    if CUDA in installed:
+        advice = "check the GPU's driver with nvidia-smi; on a CPU: pip install 'deepsmile[cpu]'"
+        return Finding("onnxruntime", "broken", f"{CUDA} does not load; {will}", advice)
+    return Finding("onnxruntime", "ok", will, "for a GPU: pip install 'deepsmile[gpu]'")
 
 
 def _triton(settings: Settings) -> Finding:

@@ -1,14 +1,15 @@
 """A report for people, in a terminal."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from deepsmile.cli.options import EXIT_ABSTAINED, write
-from deepsmile.report import Abstained, HeadResult, Report, Scored
+from deepsmile.report import HeadResult, Report, Scored
 
 
 def deliver(report: Report, out: Path | None, as_json: bool) -> None:
@@ -25,35 +26,44 @@ def deliver(report: Report, out: Path | None, as_json: bool) -> None:
 
 
 def show_report(report: Report, console: Console) -> None:
-    """Scores first, then how they came about; the warnings are never left out."""
-    console.print(Group(_warnings(report), _heads(report), _facts(report)), markup=False)
+    """Scores first, then how they came about; no warning, code or hint is left out or cut."""
+    parts = [_warnings(report), *_heads(report), *_reasons(report), _facts(report)]
+    console.print(Group(*parts), markup=False)
+
+
+def folding(*titles: str) -> list[Column]:
+    """Columns that break a word too long for them, instead of cutting it."""
+    return [Column(title, overflow="fold") for title in titles]
 
 
 def _warnings(report: Report) -> RenderableType:
     return Text(f"{report.research_use_only}\n{report.notice}", style="bold yellow")
 
 
-def _heads(report: Report) -> Table:
-    table = Table("head", "probability", "raw", "spread", "label", "operating point")
+def _heads(report: Report) -> Iterator[Table]:
+    scored = [head for head in report.heads if isinstance(head, Scored)]
+    if not scored:
+        return
+    table = Table(*folding("head", "probability", "raw", "spread", "label", "operating point"))
+    for head in scored:
+        point = f"{head.operating_point.name} >= {head.operating_point.threshold:.3f}"
+        scores = (head.probability, head.probability_raw, head.spread)
+        label = head.label or "uncertain"
+        table.add_row(head.head, *(f"{score:.3f}" for score in scores), label, point)
+    yield table
+
+
+def _reasons(report: Report) -> Iterator[Text]:
+    """Why heads give no score or no label: lines of their own, for the code is looked up."""
     for head in report.heads:
-        table.add_row(*_row(head))
-    return table
-
-
-def _row(head: HeadResult) -> tuple[str, ...]:
-    match head:
-        case Scored():
-            point = f"{head.operating_point.name} >= {head.operating_point.threshold:.3f}"
-            scores = (head.probability, head.probability_raw, head.spread)
-            label = head.label or "uncertain"
-            return (head.head, *(f"{score:.3f}" for score in scores), label, point)
-        case Abstained():
-            return (head.head, "abstained", "", "", head.reason.code, head.reason.detail)
+        if head.reason:
+            what = "no label" if isinstance(head, Scored) else "abstained"
+            yield Text(f"{head.head}: {what}, {head.reason.code}: {head.reason.detail}")
 
 
 def _facts(report: Report) -> Table:
     slide, tiles, run = report.slide, report.tiles, report.run
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(*folding("", ""), padding=(0, 2))
     mpp = f"{slide.mpp[0]:.4g} um per px ({slide.mpp_source})" if slide.mpp else "unknown"
     level = f"level {slide.level_used}" if slide.level_used is not None else "none"
     table.add_row("slide", f"{slide.sha256[:16]}  {slide.format}, {slide.reader}, {level}, {mpp}")
@@ -66,15 +76,15 @@ def _facts(report: Report) -> Table:
     times = ", ".join(f"{name} {seconds:.2f}" for name, seconds in run.timings_s.items())
     table.add_row("seconds", f"{times}  ({run.backend})")
     for head in report.heads:
-        _add_doubts(table, head)
+        _add_set(table, head)
+    for hint in dict.fromkeys(head.reason.hint for head in report.heads if head.reason):
+        table.add_row("next step", hint)
     return table
 
 
-def _add_doubts(table: Table, head: HeadResult) -> None:
-    """What the head does not rule out, and what to do where it gave no label."""
+def _add_set(table: Table, head: HeadResult) -> None:
+    """What the head does not rule out."""
     if isinstance(head, Scored) and head.prediction_set:
         found = head.prediction_set
         classes = ", ".join(found.classes) or "neither class"
         table.add_row("set", f"{head.head}: {classes} ({found.coverage:.0%} coverage)")
-    if head.reason:
-        table.add_row("next step", head.reason.hint)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from deepsmile.bundle import load_bundle
 from deepsmile.cli.options import EXIT_DIFFERENT, SlidePath
@@ -26,16 +27,39 @@ def replay(report: ReportPath, slide: SlidePath) -> None:
             f" the report was made with {original.bundle.digest[:12]}"
         )
     again = score_here(slide, bundle.name, original.requested_mpp, settings)
+    typer.echo(f"{again.research_use_only}\n{again.notice}")
     different = differences(original, again)
+    if not different:
+        typer.echo("The report is reproduced, byte for byte but for times and ids.")
+        return
+    _show(different, same_slide=original.slide.sha256 == again.slide.sha256)
+    raise typer.Exit(EXIT_DIFFERENT)
+
+
+def _show(different: list[str], *, same_slide: bool) -> None:
+    if not same_slide:
+        typer.echo("This is another slide than the report's: their SHA-256 differ.")
+    typer.echo("\nreport != now")
     for line in different:
         typer.echo(line)
-    if different:
-        raise typer.Exit(EXIT_DIFFERENT)
-    typer.echo("The report is reproduced, byte for byte but for times and ids.")
+    count = "1 difference" if len(different) == 1 else f"{len(different)} differences"
+    typer.echo(f"\nThe report is not reproduced: {count}.")
 
 
 def _load(path: Path) -> Report:
     try:
         return Report.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RequestInvalid(f"{path.name} is no report of ours: {error}") from error
+    except OSError as error:
+        raise _no_report(path, error.strerror or "it cannot be read") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise _no_report(path, f"{place}: {first['msg']}".removeprefix(": ")) from error
+
+
+def _no_report(path: Path, why: str) -> RequestInvalid:
+    return RequestInvalid(
+        f"{path.name} is no report of ours: {why}",
+        hint="Give a report, as `deepsmile score --out` writes it, not a job: the report of a job"
+        " is what GET /v1/jobs/ID/result answers.",
+    )

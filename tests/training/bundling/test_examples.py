@@ -120,7 +120,7 @@ def test_title_and_caption_tell_class_and_probability_but_no_name(
     for called, verdict in ((1, "rightly called msi"), (0, "wrongly called mss")):
         one = Surest(slide, slide.scored.model_copy(update={"label": "mss"}), called)
         found = example_of(shown.candidate.backend, shown.head, shown.source, one, originals)
-        assert found.title == f"Slide {shown.bags[NAMES[0]].slide_sha256[:12]}: msi"
+        assert found.title == f"Slide {shown.bags[NAMES[0]].slide_sha256[:12]}: true class msi"
         p, tiles = slide.scored.probability, len(shown.bags[NAMES[0]].cells)
         assert found.caption == f"Probability of msi {p:.3f}: {verdict}. {tiles} tiles."
         assert NAMES[0] not in found.title + found.caption
@@ -189,7 +189,7 @@ def test_what_cannot_be_shown_is_named_and_stops_nothing(
 
     originals = Originals(paths, reader, lines.append)
     (strip,) = examples_of(shown.candidate, shown.head, shown.source, slides, originals, stage)
-    assert strip.title.endswith(": msi")
+    assert strip.title.endswith(": true class msi")
     assert len(strip.pictures) == 8
     assert [line.split(" is not shown: ")[0] for line in lines] == [
         "msi: changed", "msi: garbage", "msi: missing",

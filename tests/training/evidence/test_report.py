@@ -30,13 +30,13 @@ NOTICE = "Synthetic data, <no> clinical meaning."
 
 
 def tiles_and_weights() -> tuple[np.ndarray, np.ndarray]:
-    """(10, 224, 224, 3), each of one grey, and weights that rise with it."""
+    """(10, 224, 224, 3), each of one grey, and weights that rise with it: a whole slide."""
     greys = np.arange(10, dtype=np.uint8) * 20
     weights = (np.arange(10) + 1) / 55
     return np.broadcast_to(greys[:, None, None, None], (10, 224, 224, 3)).copy(), weights
 
 
-STRIP = make_strip(AttentionExample("slide 1", "a caption", *tiles_and_weights()))
+STRIP = make_strip(AttentionExample("slide 1", "a caption", *tiles_and_weights(), 10))
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +161,26 @@ def test_the_page_says_whether_sizes_were_trained_once(report: EvidenceReport) -
     assert "The line joins the means of each size. Bars: DeLong" in render(twice)
 
 
+@pytest.mark.parametrize(
+    ("raw", "note"),
+    [
+        (0.3957, " Theirs is the least: here calibrating was not seen to help."),
+        (0.4100, ""),
+    ],
+)
+def test_the_page_tells_candidates_from_what_is_only_compared(
+    report: EvidenceReport, raw: float, note: str
+) -> None:
+    """Raw probabilities are neither cross-fitted nor chosen, even with the least loss."""
+    losses = {"none": raw, "temperature": 0.4031, "platt": 0.4008}
+    changed = report.calibration.model_copy(update={"log_losses": losses})
+    text = render(report.model_copy(update={"calibration": changed}))
+    assert (
+        "<p>Chosen by cross-fitted log-loss among temperature 0.4031, platt 0.4008."
+        f" The uncalibrated probabilities, for comparison: {raw:.4f}.{note}</p>"
+    ) in text
+
+
 def test_constant_predictions_make_no_report(sealed: Evaluated) -> None:
     flat = drawn_test().with_probabilities(np.full(300, 0.2))
     with pytest.raises(RequestInvalid, match=r"has the probability 0\.2: there is nothing to rank"):
@@ -180,6 +200,19 @@ def test_the_strip_shows_the_most_attended_tiles_first() -> None:
     assert STRIP.weights == pytest.approx([w / 55 for w in (10, 9, 8, 7, 6, 5, 4, 3)])
     assert len(set(STRIP.pictures)) == 8
     assert all(one.startswith("data:image/jpeg;base64,") for one in STRIP.pictures)
+    assert STRIP.times_mean == pytest.approx([w / 5.5 for w in (10, 9, 8, 7, 6, 5, 4, 3)])
+
+
+def test_attention_is_told_by_its_mean_over_the_slide(report: EvidenceReport) -> None:
+    """Of 6000 tiles a share of 0.0627 % is 3.8 times the mean, and no figure is 0.0 or 0.1."""
+    tiles, _ = tiles_and_weights()
+    weights = np.linspace(0.000627, 0.000510, 10)
+    strip = make_strip(AttentionExample("slide 1", "", tiles, weights, 6000))
+    text = render(report, [strip])
+    times = [f"{w * 6000:.1f} x the mean" for w in weights[:8]]
+    assert times[0] == "3.8 x the mean"
+    assert re.findall(r'class="note">([^<]* x the mean)<', text) == times
+    assert re.findall(r'alt="tile with ([^"]*) attention"', text) == times
 
 
 @pytest.mark.parametrize("change", ["short", "nan", "above", "float"])
@@ -192,7 +225,7 @@ def test_attention_that_does_not_fit_its_tiles_is_refused(change: str) -> None:
         "float": (tiles / 255, weights),
     }[change]
     with pytest.raises(RequestInvalid, match="slide 1"):
-        make_strip(AttentionExample("slide 1", "", *changed))
+        make_strip(AttentionExample("slide 1", "", *changed, 10))
 
 
 class Page(HTMLParser):

@@ -109,11 +109,12 @@ def example_of(
     verdict = "rightly" if one.called == one.slide.y else "wrongly"
     kept = "" if one.scored.label else "; the label is kept back"
     return AttentionExample(
-        title=f"Slide {bag.slide_sha256[:12]}: {classes[one.slide.y]}",
+        title=f"Slide {bag.slide_sha256[:12]}: true class {classes[one.slide.y]}",
         caption=f"Probability of {head.positive} {one.scored.probability:.3f}:"
         f" {verdict} called {classes[one.called]}{kept}. {len(weights)} tiles.",
         tiles=cut_tiles(path, bag, rows, originals.reader, contract),
         weights=weights[rows],
+        count=len(weights),
     )
 
 

@@ -12,6 +12,7 @@ from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bag import FeatureBag
 from deepsmile.bundle import Bundle
 from deepsmile.contract import Contract, Head
+from deepsmile.disk import copy_file
 from deepsmile.triton.models import MODEL_FILE
 from deepsmile_training.bundling.places import NOVELTY_FILE
 from deepsmile_training.demo.card import render_card
@@ -23,7 +24,7 @@ from deepsmile_training.demo.provenance import cohort_provenance
 from deepsmile_training.demo.workshop import Workshop, cohort_bags, contract_of, pretext_encoder
 from deepsmile_training.evaluation import evaluate
 from deepsmile_training.provenance import TRAINING, software_versions, source_digest
-from deepsmile_training.publishing import Title, copy_file, publish, seal
+from deepsmile_training.publishing import Title, publish, seal
 from deepsmile_training.synthetic.specimen import SlideSpec
 
 TITLE = Title(

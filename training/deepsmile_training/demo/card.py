@@ -103,13 +103,13 @@ def _head(head: Head, provenance: dict[str, Any]) -> str:
 
 | figure | value ({COVERAGE:.0%} interval) |
 |---|---|
-| AUC | {_interval(figures["auc"])} |
+| AUROC | {_interval(figures["auc"])} |
 | Brier score, raw | {_interval(figures["brier_raw"])} |
 | Brier score, calibrated | {_interval(figures["brier"])} |
 | ECE ({ECE_BINS} bins), raw | {figures["ece_raw"]:.3f} |
 | ECE ({ECE_BINS} bins), calibrated | {figures["ece"]:.3f} |
 
-AUC out of fold, for comparison: {inner:.3f}.
+AUROC out of fold, for comparison: {inner:.3f}.
 
 | operating point | threshold | sensitivity on test | specificity on test | how it was chosen |
 |---|--:|--:|--:|---|
@@ -154,7 +154,9 @@ def _limits() -> str:
 
 def _digests(contract: Contract, provenance: dict[str, Any]) -> str:
     heads = "\n".join(f"- head `{head.name}`: `{head.sha256}`" for head in contract.heads)
-    software = ", ".join(f"{name} {version}" for name, version in provenance["software"].items())
+    software = ", ".join(
+        f"{name} {version}" for name, version in sorted(provenance["software"].items())
+    )
     return f"""
 ## Digests
 

@@ -24,6 +24,8 @@ class AttentionExample:
     """(N, 224, 224, 3) RGB."""
     weights: NDArray[np.float64]
     """(N,) shares of the slide's attention; of all tiles they sum to 1."""
+    count: int
+    """Of all tiles of the slide, those that are not given, too."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,13 @@ class Strip:
     weights: tuple[float, ...]
     pictures: tuple[str, ...]
     """Data URIs."""
+    count: int
+    """Tiles of the slide, shown or not."""
+
+    @property
+    def times_mean(self) -> tuple[float, ...]:
+        """The weights over their mean over all tiles: of many tiles every share is next to 0."""
+        return tuple(weight * self.count for weight in self.weights)
 
 
 def make_strip(example: AttentionExample) -> Strip:
@@ -46,6 +55,7 @@ def make_strip(example: AttentionExample) -> Strip:
         example.caption,
         tuple(example.weights[order].tolist()),
         tuple(_data_uri(example.tiles[i]) for i in order),
+        example.count,
     )
 
 

@@ -1,6 +1,6 @@
 """Page: a report as one HTML file that loads nothing from elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,7 +14,7 @@ from deepsmile_training.evidence.report import EvidenceReport
 from deepsmile_training.metrics import COVERAGE, ECE_BINS, RESAMPLES, Estimate
 
 CAPTIONS = {
-    "ROC curve": "Raw probabilities. The dots are the operating points, as they turned out.",
+    "ROC curve": "Raw probabilities. Dots: the operating points, as they turned out.",
     "Precision and recall": "Dashed: the prevalence, which useless scores reach.",
     "Reliability": "Dashed: every probability is a frequency. Bars: Wilson intervals.",
     "Decision curve": "What acting at a threshold gains, in true positives per patient.",
@@ -30,7 +30,8 @@ def render(report: EvidenceReport, strips: Sequence[Strip] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"interval": interval, "figure": figure, "bounds": bounds}
+    filters = {"interval": interval, "figure": figure, "bounds": bounds, "choosing": choosing}
+    environment.filters |= filters
     drawn = {name: Markup(svg) for name, svg in plots(report).items()}  # noqa: S704 - drawn by us
     return environment.get_template("page.html.j2").render(
         report=report,
@@ -63,6 +64,18 @@ def _of_learning(points: Sequence[LearningPoint]) -> str:
 def interval(estimate: Estimate | None) -> str:
     """A figure with its interval; a dash where there is none."""
     return "-" if estimate is None else f"{figure(estimate.value)} ({bounds(estimate)})"
+
+
+def choosing(log_losses: Mapping[str, float]) -> str:
+    """What a calibration was chosen among; the raw probabilities ("none") are no candidate."""
+    candidates = {name: loss for name, loss in log_losses.items() if name != "none"}
+    raw, least = log_losses["none"], min(candidates.values())
+    told = ", ".join(f"{name} {loss:.4f}" for name, loss in candidates.items())
+    note = " Theirs is the least: here calibrating was not seen to help." if raw < least else ""
+    return (
+        f"Chosen by cross-fitted log-loss among {told}."
+        f" The uncalibrated probabilities, for comparison: {raw:.4f}.{note}"
+    )
 
 
 def bounds(estimate: Estimate) -> str:

@@ -15,8 +15,8 @@ from deepsmile_training.evidence.curves import Bin
 from deepsmile_training.evidence.report import EvidenceReport
 
 SIZE_INCHES = (4.6, 3.9)
-NEAR = 0.04
-"""Names of points so near to each other would overlap."""
+NEAR = 0.08
+"""Numbers of points so near to each other would overlap."""
 CROWDED = 0.07
 """So do numbers at such a share of an axis."""
 # matplotlib knows no CSS: these stand for the page's colours until they are replaced.
@@ -81,22 +81,32 @@ def _roc(axes: Axes, report: EvidenceReport) -> None:
     curve = report.discrimination.roc
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
     axes.plot(curve.x, curve.y, color=FIRST)
-    for (x, y), names in _places(report).items():
+    points = _places(report)
+    for x, y in points.values():
         axes.plot(x, y, "o", color=SECOND, markersize=7)
-        axes.annotate(", ".join(names), (x, y), (8, -10), textcoords="offset points")
+    for here, numbers in numbered(list(points.values())).items():
+        axes.annotate(", ".join(map(str, numbers)), here, (8, -10), textcoords="offset points")
+    names = "\n".join(f"{number} {name}" for number, name in enumerate(points, 1))
+    axes.text(0.98, 0.03, names, ha="right", va="bottom", multialignment="left")
     _label(axes, "1 - specificity", "Sensitivity")
 
 
-def _places(report: EvidenceReport) -> dict[tuple[float, float], list[str]]:
-    """Where the operating points lie, and whose names stand there; neighbours share a place."""
-    places: dict[tuple[float, float], list[str]] = {}
-    for one in report.points:
-        if one.sensitivity is None or one.specificity is None:
-            continue
-        here = (1 - one.specificity.value, one.sensitivity.value)
-        near = (place for place in places if math.dist(place, here) < NEAR)
-        places.setdefault(next(near, here), []).append(one.point.name.replace("_", "-"))
-    return places
+def _places(report: EvidenceReport) -> dict[str, tuple[float, float]]:
+    """Name -> where an operating point lies."""
+    return {
+        one.point.name.replace("_", "-"): (1 - one.specificity.value, one.sensitivity.value)
+        for one in report.points
+        if one.sensitivity is not None and one.specificity is not None
+    }
+
+
+def numbered(places: Sequence[tuple[float, float]]) -> dict[tuple[float, float], list[int]]:
+    """Where numbers stand, from 1, and which: those of neighbours share the place of the first."""
+    shared: dict[tuple[float, float], list[int]] = {}
+    for number, here in enumerate(places, 1):
+        near = (place for place in shared if math.dist(place, here) < NEAR)
+        shared.setdefault(next(near, here), []).append(number)
+    return shared
 
 
 def _precision_recall(axes: Axes, report: EvidenceReport) -> None:
