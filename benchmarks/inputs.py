@@ -28,8 +28,8 @@ def contract_of(size_um: float) -> FeatureContract:
     return feature_contract(tile=tile)
 
 
-def reader_for(scratch: Path) -> Reader:
-    return Reader(ReaderLimits(scratch, 4 << 30, 3600, 120.0), batch=4)
+def reader_for(scratch: Path, batch: int = 4) -> Reader:
+    return Reader(ReaderLimits(scratch, 4 << 30, 3600, 120.0), batch)
 
 
 class Encoder(nn.Module):

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from benchmarks import encoding, gpu, precision, reading, road, robustness, serving, startup
 from benchmarks.inputs import GMAC, reader_for, throwaway_bundle
 from deepsmile.backends.onnx import OnnxBackend, available_cores
+from deepsmile.bag import Features
 from deepsmile.bundle import Bundle
+from deepsmile.contract import Head
 from deepsmile.errors import BackendMissing
+from deepsmile.slides.slide import RGB
 from deepsmile.triton.install import find_triton
 from deepsmile_training.encoders.tile_encoder import make_encoder
 from tests.making import make_bundle, tissue_image, write_tiff
@@ -113,10 +118,40 @@ def test_changes_are_as_large_as_they_say() -> None:
 
 
 def test_the_gpu_s_road_runs_on_any_device(tmp_path: Path) -> None:
-    backend = gpu.TorchBackend(throwaway_bundle(tmp_path, gpu.ARCHITECTURE, 256.0), "cpu")
+    backend = gpu.TorchBackend(throwaway_bundle(tmp_path, gpu.ARCHITECTURE, 256.0), "cpu", batch=4)
     tiles = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
     assert backend.encode(tiles).shape == (3, 512)
     assert "tiles/s in batches of 3" in gpu.encoding(backend, batch=3, rounds=1)
+    other, held = 255 - tiles[:2], backend.encode(tiles[:2])
+    apart = np.abs(held - backend.encode_held(torch.from_numpy(tiles[:2]))).max()
+    assert apart == 0 < np.abs(held - backend.encode(other)).max(), "it was copied anew"
+
+
+class Counting:
+    """A backend that encodes nothing, and counts what it is given."""
+
+    name, concurrency = "counting", gpu.STREAMS
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def encode(self, tiles: RGB) -> Features:
+        self.batches.append(len(tiles))
+        return np.ones((len(tiles), 512), np.float32)
+
+    def score(
+        self, head: Head, features: Features
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return np.zeros((1, 2), np.float32), np.ones((1, len(features)), np.float32)
+
+
+def test_the_gpu_is_given_a_slide_in_batches_as_large_as_asked(slide: Path, tmp_path: Path) -> None:
+    bundle, counting = throwaway_bundle(tmp_path, gpu.ARCHITECTURE, 256.0), Counting()
+    line = gpu.whole(slide, bundle, counting, batch=32, rounds=1)
+    read = sum(counting.batches) // 2
+    batches = [32] * (read // 32) + [read % 32] * bool(read % 32)
+    assert sorted(counting.batches) == sorted(2 * batches)
+    assert f"a slide of {read} tiles in batches of 32" in line
 
 
 def test_a_second_head_on_a_known_slide_costs_next_to_nothing(

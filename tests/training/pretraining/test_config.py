@@ -42,12 +42,16 @@ def test_hissl_preset_is_the_released_codes() -> None:
     assert (config.batch, config.epochs, config.head) == (4 * 256, 60, "linear2")
 
 
-def test_byol_presets_are_appendix_b_1() -> None:
+def test_presets_of_the_comparison_are_appendix_b_1() -> None:
     plain, virtual = load_config(None, "paper-byol-400"), load_config(None, "paper-byol-4000")
     assert (plain.batch, plain.accumulation) == (400, 1)
     assert (virtual.batch, virtual.batch // virtual.accumulation) == (4000, 400)
     assert plain.adam.learning_rate == virtual.adam.learning_rate == 3e-4
     assert plain.running.keep_epochs == virtual.running.keep_epochs == 5
+    small = load_config(None, "paper-simclr-500")
+    assert (small.method, small.backbone) == ("simclr", "shufflenet_v2_x1_0")
+    assert (small.batch, small.epochs, small.running.keep_epochs) == (500, 35, 5)
+    assert small.adam == load_config(None, "paper-tcga-bc").adam
     simclr = load_config(None, "paper-tcga-bc", {"epochs": 35, "running": {"workers": 2}})
     assert (simclr.running.keep_epochs, simclr.running.workers) == (5, 2)
     assert load_config(None, "smoke").running.keep_epochs == 0

@@ -143,6 +143,25 @@ def test_batch_norms_are_joined_on_gpus_only(held: HeldTiles, tmp_path: Path) ->
     )
 
 
+@pytest.mark.parametrize(
+    ("precision", "has_units", "told"), [("bf16", False, 1), ("bf16", True, 0), ("fp32", False, 0)]
+)
+def test_a_gpu_without_units_for_bf16_is_told_of(
+    run: Run, monkeypatch: pytest.MonkeyPatch, precision: str, has_units: bool, told: int
+) -> None:
+    """Those of the paper, Titan RTX (appendix B.1): torch's autocast emulates it without a word."""
+    asked = {"including_emulation": False}
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **how: how != asked or has_units)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "TITAN RTX")
+    config = small_config(precision=precision)
+    on_gpu = replace(run, config=config, world=World(device=torch.device("cuda", 0)))
+    lines = [line for line in remarks(on_gpu, 0, None) if "--set precision=fp32" in line]
+    assert len(lines) == told
+    assert all("TITAN RTX" in line for line in lines)
+    on_cpu = replace(on_gpu, world=World())
+    assert not any("precision" in line for line in remarks(on_cpu, 0, None))
+
+
 @pytest.mark.parametrize("backbone", ["timm:test_efficientnet", "shufflenet_v2_x0_5"])
 def test_joined_batch_norms_compute_the_same(backbone: str) -> None:
     """The activations that timm puts into its batch norms stay; heads are joined too."""

@@ -50,7 +50,7 @@ def test_encoders_are_kept_after_so_many_epochs(keeping: Run) -> None:
     """Each with what it is: its own digest, steps and losses."""
     assert trained(keeping)
     folder = keeping.folder
-    first, second = (folder / f"encoder@{epoch}.pt" for epoch in (1, 2))
+    first, second = (folder / f"encoder-epoch{epoch}.pt" for epoch in (1, 2))
     assert sorted(folder.glob("*.pt")) == sorted(
         [folder / "checkpoint.pt", folder / "encoder.pt", first, second]
     )
@@ -62,8 +62,8 @@ def test_encoders_are_kept_after_so_many_epochs(keeping: Run) -> None:
         assert told["encoder"] == {"file": path.name, "sha256": digest_of_file(path)}
         assert told["steps"] == steps
         assert [step for step, _ in told["loss_curve"]] == logged
-    assert read_encoder(str(first))[1].what == "encoder@1.pt"
-    assert title_of(str(first)) == f"{folder.name}/encoder@1.pt"
+    assert read_encoder(str(first))[1].what == "encoder-epoch1.pt"
+    assert title_of(str(first)) == f"{folder.name}/encoder-epoch1.pt"
 
 
 def test_kept_encoders_are_the_same_however_often_a_run_stops(keeping: Run) -> None:
@@ -73,18 +73,18 @@ def test_kept_encoders_are_the_same_however_often_a_run_stops(keeping: Run) -> N
     trained(stopped, at(2))
     assert not list(stopped.folder.glob("encoder*"))
     trained(stopped, at(1))
-    (stopped.folder / "encoder@1.pt").unlink()
-    (stopped.folder / "encoder@1.json").unlink()
+    (stopped.folder / "encoder-epoch1.pt").unlink()
+    (stopped.folder / "encoder-epoch1.json").unlink()
     trained(stopped, at(1))
-    assert history_of(stopped.folder / "encoder@1.pt") is not None
+    assert history_of(stopped.folder / "encoder-epoch1.pt") is not None
     trained(stopped)
     for epoch in (1, 2):
-        assert same(*(each.folder / f"encoder@{epoch}.pt" for each in (straight, stopped)))
+        assert same(*(each.folder / f"encoder-epoch{epoch}.pt" for each in (straight, stopped)))
 
 
 def test_none_is_kept_unasked(run: Run) -> None:
     assert trained(run)
-    assert not list(run.folder.glob("encoder@*"))
+    assert not list(run.folder.glob("encoder-epoch*"))
 
 
 def test_a_forecast_counts_the_kept_encoders(run: Run, keeping: Run) -> None:

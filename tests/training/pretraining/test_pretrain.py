@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from deepsmile.digest import digest_of_file
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.cli.main import commands
+from deepsmile_training.cohorts.untouched import hashed_slide
 from deepsmile_training.encoders.checkpoint import load_checkpoint, save_checkpoint
 from deepsmile_training.encoders.tile_encoder import make_encoder
 from deepsmile_training.pretraining.logbook import read_log
@@ -51,7 +52,9 @@ def test_command_leaves_an_encoder_with_its_provenance(
     assert "knn_class" in result.output
     told = json.loads((out / "encoder.json").read_text())
     assert told["encoder"]["sha256"] == digest_of_file(out / "encoder.pt")
-    assert told["tiles"] == {"sha256": open_store(store).digest, "number": 12}
+    packed = open_store(store)
+    slides = [list(hashed_slide(slide.name, slide.case)) for slide in packed.slides]
+    assert told["tiles"] == {"sha256": packed.digest, "number": 12, "slides": slides}
     assert (told["steps"], told["backbone"]) == (6, "shufflenet_v2_x0_5")
     state = torch.load(out / "checkpoint.pt", weights_only=True)["method"]
     encoder = load_checkpoint(out / "encoder.pt")

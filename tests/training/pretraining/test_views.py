@@ -1,11 +1,13 @@
 """Views of whole batches against torchvision's own functions with the same parameters."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
@@ -17,7 +19,7 @@ from deepsmile_training.pretraining.augmentation import (
     Draws,
     draw,
 )
-from deepsmile_training.pretraining.colour import brighten, contrast, saturate, turn_hue
+from deepsmile_training.pretraining.colour import mix, turn_hue
 from deepsmile_training.pretraining.views import make_views, tensor_views
 
 TILE_PX = 40
@@ -62,6 +64,18 @@ def test_views_are_those_of_torchvision(tiles: Tensor, name: str, view_px: int) 
         assert float(apart.max()) < 1e-3, i
 
 
+def brighten(x: Tensor, factor: Tensor) -> Tensor:
+    return mix(x, factor, 0 * factor, 0 * factor)
+
+
+def contrast(x: Tensor, factor: Tensor) -> Tensor:
+    return mix(x, factor, 0 * factor, 1 - factor)
+
+
+def saturate(x: Tensor, factor: Tensor) -> Tensor:
+    return mix(x, factor, 1 - factor, 0 * factor)
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "factors"),
     [
@@ -78,12 +92,54 @@ def test_each_jitter_is_that_of_torchvision(tiles, ours, theirs, factors) -> Non
         torch.testing.assert_close(ours(x, each), theirs(x, factor), atol=1e-5, rtol=0)
 
 
-def test_views_in_half_precision_are_near_enough(tiles: Tensor) -> None:
+def test_hues_in_half_precision_are_near_enough(tiles: Tensor) -> None:
     """The GPU's float16 moves no channel by more than one of the 255 steps that it came from."""
     x = (tiles.permute(0, 3, 1, 2) / 255).half()  # (B, 3, S, S)
     turns = torch.full((len(x), 1, 1, 1), 0.13)
     apart = turn_hue(x, turns.half()).float() - turn_hue(x.float(), turns.half().float())
     assert float(apart.abs().max()) < 1 / 255
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("brightest", [5, 255], ids=["nearly black", "noise"])
+def test_views_in_half_precision_are_finite_and_alike(name: str, brightest: int) -> None:
+    """All of a view as a GPU makes it. Of nearly black tiles colours are so faint that the inverse
+    of their chroma is infinite in half precision."""
+    tiles = torch.randint(0, brightest + 1, (256, 32, 32, 3), generator=generator()).byte()
+    draws = draw(AUGMENTATIONS[name], len(tiles), 32, generator(1))
+    half = tensor_views(tiles, draws, 32, torch.float16)
+    assert half.dtype is torch.float16
+    assert bool(half.isfinite().all())
+    apart = (half.float() - tensor_views(tiles, draws, 32)).abs()
+    assert float(apart.mean()) < 0.1 / 255
+    assert float(apart.quantile(0.9999)) < 4 / 255
+
+
+class Counted(TorchDispatchMode):
+    """What torch is asked to do; views of memory are nothing that a device is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launches, self.constants = 0, 0
+
+    def __torch_dispatch__(self, op: Any, types: Any, given: Any = (), named: Any = None) -> Any:
+        self.launches += not op.is_view
+        self.constants += op is torch.ops.aten.lift_fresh.default
+        return op(*given, **(named or {}))
+
+
+def test_views_take_as_many_launches_of_all_orders_as_of_one() -> None:
+    """A GPU's time goes by the launch where pictures are small, and it waits for every constant."""
+    tiles = torch.randint(0, 256, (256, 32, 32, 3), generator=generator()).byte()
+    counted = []
+    for views in (256, 4):
+        draws = draw(PAPER, views, 32, generator(1))
+        with Counted() as mode:
+            tensor_views(tiles[:views], draws, 32)
+        counted.append(mode)
+    all_orders, few = counted
+    assert few.launches <= all_orders.launches < 300
+    assert all_orders.constants == few.constants <= 1
 
 
 def test_crops_are_distributed_as_torchvisions() -> None:

@@ -1,16 +1,21 @@
 """The tile-supervised baseline: votes by eq. 4, full fine-tuning, choice by validation AUC."""
 
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from deepsmile.errors import RequestInvalid
 from deepsmile.slides.slide import RGB
-from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder
+from deepsmile_training.encoders.tile_encoder import TileEncoder, make_encoder, on_fastest
 from deepsmile_training.supervised.recipe import PRESETS, SupervisedRecipe
 from deepsmile_training.supervised.training import (
     TileClassifier,
@@ -18,6 +23,7 @@ from deepsmile_training.supervised.training import (
     fit_tiles,
     predict_tiles,
     tile_auc,
+    tune,
 )
 from deepsmile_training.supervised.voting import vote
 
@@ -106,10 +112,63 @@ def test_the_same_seed_gives_the_same_numbers(encoder: TileEncoder) -> None:
     assert runs[0].curve != runs[2].curve
 
 
+@pytest.mark.slow
+def test_a_batch_of_one_class_is_weighted_too(encoder: TileEncoder) -> None:
+    """Section 4.2: of 24 tiles 18 are of class 0, and each of them weighs 24 / (2 x 18)."""
+    rare = replace(tiles_of([0, 1, 0, 1], 0), y=np.array([0, 0, 0, 1]))
+    step = RECIPE.model_copy(update={"batch": 2, "epochs": 1, "evaluate_every": 1})
+    first = [
+        fit_tiles(
+            encoder, rare, validation=VAL, recipe=step.model_copy(update={"balanced": balanced})
+        ).curve[0]
+        for balanced in (True, False)
+    ]
+    assert first[0].loss / first[1].loss == pytest.approx(24 / 36)
+
+
 def test_predictions_do_not_depend_on_the_batch(encoder: TileEncoder) -> None:
     classifier = TileClassifier(encoder, 2)
     one, many = (predict_tiles(classifier, VAL, size) for size in (1, 36))
     np.testing.assert_allclose(one, many, atol=1e-6)
+
+
+class Elsewhere(TorchDispatchMode):
+    """A device without numbers: its tensors meet none of the CPU's, and come back as zeros."""
+
+    def __torch_dispatch__(self, op: Any, types: Any, given: Any = (), named: Any = None) -> Any:
+        named = named or {}
+        if op is torch.ops.aten._local_scalar_dense.default and given[0].is_meta:
+            return 0.0
+        if op is torch.ops.aten._to_copy.default:
+            (x,) = given
+            back = x.is_meta and named.get("device") == torch.device("cpu")
+            return torch.zeros(x.shape, dtype=x.dtype) if back else op(*given, **named)
+        met = {x.device.type for x in tree_leaves(given) if isinstance(x, Tensor) and x.ndim}
+        assert len(met) < 2, f"{op} of tensors on {met}"
+        return op(*given, **named)
+
+
+def test_all_is_computed_where_the_encoder_lies(encoder: TileEncoder) -> None:
+    """As on a GPU: tiles, labels and weights of the classes go there, probabilities come back."""
+    classifier = TileClassifier(deepcopy(encoder).to("meta"), 2)
+    assert {part.device.type for part in classifier.parameters()} == {"meta"}
+    with Elsewhere():
+        assert list(tune(classifier, TRAIN, RECIPE, 2)) == [0.0] * 9
+        p = predict_tiles(classifier, VAL)
+    np.testing.assert_array_equal(p, np.zeros((len(VAL.numbers), 2)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_finds_what_a_cpu_does(encoder: TileEncoder) -> None:
+    one_step = RECIPE.model_copy(update={"epochs": 1, "batch": 48})
+    here, there = (
+        fit_tiles(on, TRAIN, validation=VAL, recipe=one_step)
+        for on in (encoder, on_fastest(deepcopy(encoder)))
+    )
+    assert there.classifier.encoder.device.type == "cuda"
+    assert there.best.loss == pytest.approx(here.best.loss, rel=1e-2)
+    found = [predict_tiles(each.classifier, VAL) for each in (here, there)]
+    np.testing.assert_allclose(*found, atol=0.05)
 
 
 def test_a_part_of_one_class_is_refused(encoder: TileEncoder) -> None:

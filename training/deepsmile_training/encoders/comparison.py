@@ -25,7 +25,7 @@ from deepsmile_training.encoders.sources import (
     settled_encoder,
     title_of,
 )
-from deepsmile_training.encoders.tile_encoder import TILE_PX
+from deepsmile_training.encoders.tile_encoder import TILE_PX, on_fastest
 from deepsmile_training.encoders.weights import digest_of_weights
 from deepsmile_training.provenance import software_versions
 from deepsmile_training.stage import Stage
@@ -221,7 +221,7 @@ def _encoders(sources: Sequence[str], tiles: RGB, seeds: int) -> Iterator[tuple[
         for seed in range(seeds if is_random else 1):
             encoder, _ = settled_encoder(source, tiles, seed)
             called = f"{name} seed {seed}" if is_random else name
-            yield called, digest_of_weights(encoder), torch_encode(encoder)
+            yield called, digest_of_weights(encoder), torch_encode(on_fastest(encoder))
 
 
 def _check(sources: Sequence[str], size_px: int) -> None:

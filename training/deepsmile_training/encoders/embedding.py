@@ -18,12 +18,13 @@ Encode = Callable[[RGB], Features]
 
 
 def torch_encode(encoder: TileEncoder) -> Encode:
-    """In evaluation mode, without gradients."""
+    """In evaluation mode, without gradients, where the encoder lies."""
     encoder.eval()
 
     @torch.inference_mode()
     def encode(tiles: RGB) -> Features:
-        features: Features = encoder(torch.from_numpy(tiles)).numpy()  # (B, D)
+        there = torch.from_numpy(tiles).to(encoder.device)  # (B, 224, 224, 3)
+        features: Features = encoder(there).cpu().numpy()  # (B, D)
         return features
 
     return encode

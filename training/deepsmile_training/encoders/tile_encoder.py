@@ -29,6 +29,11 @@ class TileEncoder(nn.Module):
         self.register_buffer("deviation", torch.ones(3, 1, 1))  # (3, 1, 1)
         self.normalise_by(backbone.mean, backbone.deviation)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie, and tiles must."""
+        return self.mean.device
+
     def forward(self, tiles: Tensor) -> Tensor:
         return self.encode_unit(tiles.permute(0, 3, 1, 2).float() / 255)  # (B, D)
 
@@ -68,6 +73,11 @@ def make_encoder(backbone: str, seed: int) -> TileEncoder:
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
     return encoder
+
+
+def on_fastest(encoder: TileEncoder) -> TileEncoder:
+    """The encoder, moved to the GPU that torch sees; where there is none it stays on the CPU."""
+    return encoder.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @torch.no_grad()

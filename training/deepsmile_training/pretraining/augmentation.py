@@ -17,6 +17,7 @@ from deepsmile.frozen import Frozen, Share
 
 TRIES = 10
 """Draws of a crop before the whole tile is taken, as in torchvision."""
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 ORDERS = tuple(permutations(range(4)))
 """Orders of brightness, contrast, saturation and hue."""
 

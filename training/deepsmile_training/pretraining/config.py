@@ -68,6 +68,7 @@ class PretrainConfig(Frozen):
     byol: Momentum = Momentum()
     adam: Adam = Adam()
     precision: Literal["fp32", "bf16"] = "bf16"
+    """RESOLUTIONS row 24."""
     sync_batch_norm: bool = True
     """Of ranks that have GPUs; torch cannot without."""
     seed: Annotated[int, Field(ge=0)] = 0

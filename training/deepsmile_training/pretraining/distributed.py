@@ -33,6 +33,13 @@ class World:
             return "cpu"
         return torch.cuda.get_device_name(self.device)
 
+    @property
+    def emulates_bf16(self) -> bool:
+        """Whether this is a GPU from before Ampere, without units for bfloat16."""
+        return self.device.type == "cuda" and not torch.cuda.is_bf16_supported(
+            including_emulation=False
+        )
+
     def gather(self, x: Tensor, dim: int) -> Tensor:
         """All ranks' `x`, equal in shape, joined along `dim` in their order; with gradient."""
         if self.size == 1:

@@ -16,7 +16,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "running": EVERY_5_EPOCHS,
     },
     "paper-tcga-crck": {"backbone": "resnet18", "batch": 128, "epochs": 100},
-    # Appendix B.1; virtual batches by accumulation.
+    # Appendix B.1; SimCLR on one GPU, and BYOL with virtual batches by accumulation.
+    "paper-simclr-500": {"batch": 500, "epochs": 35, "running": EVERY_5_EPOCHS},
     "paper-byol-400": {"method": "byol", "batch": 400, "epochs": 35, "running": EVERY_5_EPOCHS},
     "paper-byol-4000": {
         "method": "byol",

@@ -16,6 +16,8 @@ def remarks(run: Run, taken: int, prober: Prober | None) -> Iterator[str]:
         yield f"batch {order.batch_used}, not {config.batch}: ranks take equal shares"
     if config.sync_batch_norm and world.size > 1 and not joins_batch_norms(config, world):
         yield "sync_batch_norm is for GPUs: here batch norms see the tiles of one rank each"
+    if config.precision == "bf16" and world.emulates_bf16:
+        yield f"{world.name} has no units for bf16 and emulates it: try --set precision=fp32"
     if prober:
         yield f"neighbours are asked for: {', '.join(each.label for each in prober.asked)}"
     else:

@@ -3,30 +3,32 @@
 import torch
 from torch import Tensor
 
-from deepsmile_training.pretraining.augmentation import ORDERS, Draws
+from deepsmile_training.pretraining.augmentation import CONTRAST, HUE, ORDERS, SATURATION, Draws
 from deepsmile_training.pretraining.byte_views import byte_views
-from deepsmile_training.pretraining.colour import JITTERS, saturate
+from deepsmile_training.pretraining.colour import mix, turn_hue
 
 
 def make_views(tiles: Tensor, draws: Draws, view_px: int) -> Tensor:
     """Tiles (B, S, S, 3) uint8 -> views (B, 3, view_px, view_px) in [0, 1], where the tiles are.
 
-    Whole batches suit a GPU and tiles one at a time a CPU's cache; the two differ by rounding.
+    Whole batches suit a GPU and tiles one at a time a CPU's cache; the two differ by rounding. Half
+    precision is enough for a GPU: its 11 bits are more than the bytes had.
     """
-    make = byte_views if tiles.device.type == "cpu" else tensor_views
-    return make(tiles, draws, view_px)  # (B, 3, v, v)
+    if tiles.device.type == "cpu":
+        return byte_views(tiles, draws, view_px)  # (B, 3, v, v)
+    return tensor_views(tiles, draws, view_px, torch.float16)  # (B, 3, v, v)
 
 
-def tensor_views(tiles: Tensor, draws: Draws, view_px: int) -> Tensor:
+def tensor_views(
+    tiles: Tensor, draws: Draws, view_px: int, kind: torch.dtype = torch.float32
+) -> Tensor:
     """Tiles (B, S, S, 3) uint8 -> views (B, 3, view_px, view_px) in [0, 1].
 
-    In half precision on a GPU, where 11 bits are more than the bytes had.
+    The device is never waited for: what the number of views of a kind depends on is asked on the
+    CPU, where all was drawn.
     """
-    kind = torch.float16 if tiles.is_cuda else torch.float32
     views = crop_and_resize(tiles, draws, view_px, kind)  # (B, 3, v, v)
-    views = _jittered(views, draws)  # (B, 3, v, v)
-    colour = (~draws.grey).to(views.device, kind).view(-1, 1, 1, 1)  # (B, 1, 1, 1)
-    return saturate(views, colour)  # (B, 3, v, v)
+    return _coloured(views, draws)  # (B, 3, v, v)
 
 
 def crop_and_resize(tiles: Tensor, draws: Draws, view_px: int, kind: torch.dtype) -> Tensor:
@@ -36,8 +38,9 @@ def crop_and_resize(tiles: Tensor, draws: Draws, view_px: int, kind: torch.dtype
     a mirror is a reversed matrix.
     """
     batch, source_px, _, _ = tiles.shape
-    top, left, height, width = draws.box.to(tiles.device).unbind(dim=1)  # (B,) each
-    left_right, top_bottom, transposed = draws.mirrored.to(tiles.device).unbind(dim=1)  # (B,) each
+    top, left, height, width = _sent(draws.box, tiles.device).unbind(dim=1)  # (B,) each
+    mirrored = _sent(draws.mirrored, tiles.device)  # (B, 3)
+    left_right, top_bottom, transposed = mirrored.unbind(dim=1)  # (B,) each
     down = _resampling(top, height, top_bottom, source_px, view_px)  # (B, v, S)
     across = _resampling(left, width, left_right, source_px, view_px)  # (B, v, S)
     down, across = down.to(kind), across.to(kind)
@@ -45,7 +48,7 @@ def crop_and_resize(tiles: Tensor, draws: Draws, view_px: int, kind: torch.dtype
     lines = (down @ lines).view(batch, view_px, source_px, 3)  # (B, v, S, 3)
     planes = lines.permute(0, 3, 1, 2).reshape(batch, -1, source_px)  # (B, 3 v, S)
     views = (planes @ across.mT).view(batch, 3, view_px, view_px)  # (B, 3, v, v)
-    if not draws.mirrored[:, 2].any():  # asked on the CPU: the device need not be waited for
+    if not draws.mirrored[:, 2].any():
         return views
     return views.mT.where(transposed.view(-1, 1, 1, 1), views)  # (B, 3, v, v)
 
@@ -68,18 +71,43 @@ def _resampling(
     return weights.div_(weights.sum(dim=2, keepdim=True))  # (B, v, S)
 
 
-def _jittered(views: Tensor, draws: Draws) -> Tensor:
-    """Colour jitter (B, 3, v, v), each view in its own order; views of one order go together."""
-    by_order = draws.order.argsort(stable=True)  # (B,)
-    sizes = draws.order.bincount(minlength=len(ORDERS)).tolist()
-    factors = draws.factors[by_order].to(views.device, views.dtype).view(-1, 4, 1, 1, 1)
-    places = by_order.to(views.device)  # (B,)
-    jittered = torch.empty_like(views)  # (B, 3, v, v)
-    groups = zip(ORDERS, torch.split(places, sizes), torch.split(factors, sizes), strict=True)
-    for order, rows, strengths in groups:
+def _coloured(views: Tensor, draws: Draws) -> Tensor:
+    """Colour jitter (B, 3, v, v), each view in its own order, then grey where that was drawn.
+
+    Four passes for all orders: three of the jitters are mixtures, which views can have together;
+    a view's hue is turned in the pass whose mixture leaves it as it is.
+    """
+    jitters = torch.tensor(ORDERS)[draws.order]  # (B, 4) one in each pass
+    *passes, last = _sent(_mixtures(draws, jitters).to(views.dtype), views.device)
+    in_pass = (jitters == HUE).int().argmax(dim=1)  # (B,)
+    sizes = in_pass.bincount(minlength=4).tolist()
+    by_pass = in_pass.argsort()  # (B,)
+    turns = draws.factors[by_pass, HUE].to(views.dtype).view(-1, 1, 1, 1)  # (B, 1, 1, 1)
+    turned = (torch.split(_sent(each, views.device), sizes) for each in (by_pass, turns))
+    for parts, rows, some in zip(passes, *turned, strict=True):
+        views = mix(views, *parts)  # (B, 3, v, v)
         if len(rows):
-            some = views[rows]  # (b, 3, v, v)
-            for which in order:
-                some = JITTERS[which](some, strengths[:, which])  # (b, 3, v, v)
-            jittered[rows] = some
-    return jittered
+            views[rows] = turn_hue(views[rows], some)
+    return mix(views, *last)  # (B, 3, v, v)
+
+
+def _mixtures(draws: Draws, jitters: Tensor) -> Tensor:
+    """Parts of itself, its grey and its mean grey in each view's passes, the last one for grey.
+
+    Jitters (B, 4) -> (5, 3, B, 1, 1, 1).
+    """
+    factors = draws.factors.gather(1, jitters).where(jitters != HUE, 1.0)  # (B, 4)
+    rest = 1 - factors  # (B, 4)
+    mixed = torch.stack(
+        [factors, rest * (jitters == SATURATION), rest * (jitters == CONTRAST)]
+    )  # (3, B, 4)
+    grey = draws.grey.float()  # (B,)
+    last = torch.stack([1 - grey, grey, torch.zeros_like(grey)])  # (3, B)
+    return torch.cat([mixed, last.unsqueeze(2)], dim=2).permute(2, 0, 1)[..., None, None, None]
+
+
+def _sent(drawn: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for it."""
+    if device.type != "cuda":
+        return drawn.to(device)
+    return drawn.pin_memory().to(device, non_blocking=True)

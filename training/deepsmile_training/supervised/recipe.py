@@ -25,7 +25,7 @@ class SupervisedRecipe(Frozen):
     """Cross-entropy weighted to balance the classes (section 4.2)."""
     vote: Vote = "share"
     flips: bool = True
-    """Tiles are mirrored at random, as Kather et al. 2019 do; the paper does not say."""
+    """Tiles are mirrored at random, as Kather et al. 2019 do (RESOLUTIONS row 25)."""
 
 
 PRESETS = {

@@ -1,6 +1,7 @@
 """Training: an encoder with one linear layer, tile by tile (paper section 4.2.1, Algorithm 1).
 
-The tiles of the store are read as they are needed; only the weights are held in memory.
+The tiles of the store are read as they are needed; only the weights are held in memory. All is
+computed where the encoder lies, a batch at once: of parts batch norms would see parts only.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -18,7 +18,7 @@ from deepsmile.slides.slide import RGB
 from deepsmile_training.encoders.tile_encoder import TileEncoder
 from deepsmile_training.metrics import Labels
 from deepsmile_training.mil.heads import he_initialise
-from deepsmile_training.mil.training import class_weight, patient_auc
+from deepsmile_training.mil.training import class_weight, patient_auc, weighted_loss
 from deepsmile_training.supervised.recipe import SupervisedRecipe
 from deepsmile_training.supervised.voting import Vote, vote
 
@@ -66,6 +66,7 @@ class TileClassifier(nn.Module):
         self.encoder = encoder
         self.classify = nn.Linear(encoder.feature_dim, classes)
         he_initialise(self.classify)
+        self.to(encoder.device)
 
     def forward(self, tiles: Tensor) -> Tensor:
         logits: Tensor = self.classify(self.encoder(tiles))  # (B, C)
@@ -103,7 +104,7 @@ def fit_tiles(
         best, weights = None, classifier.state_dict()
         losses: list[float] = []
         total = recipe.epochs * _steps(training, recipe)
-        for step, loss in enumerate(_train(classifier, training, recipe, classes), start=1):
+        for step, loss in enumerate(tune(classifier, training, recipe, classes), start=1):
             losses.append(loss)
             advance()
             if step % recipe.evaluate_every and step < total:
@@ -123,10 +124,11 @@ def fit_tiles(
 def predict_tiles(classifier: TileClassifier, tiles: Tiles, batch: int = 64) -> NDArray[np.float64]:
     """Probability of each class for each tile, (n, C)."""
     classifier.eval()
-    found = []
+    device, found = classifier.encoder.device, []
     for start in range(0, len(tiles.numbers), batch):
         pixels = torch.from_numpy(tiles.read(tiles.numbers[start : start + batch]))  # (B, s, s, 3)
-        found.append(classifier(pixels).double().softmax(dim=1).numpy())  # (B, C)
+        p = classifier(pixels.to(device)).double().softmax(dim=1)  # (B, C)
+        found.append(p.cpu().numpy())
     return np.concatenate(found)
 
 
@@ -137,12 +139,13 @@ def tile_auc(p: NDArray[np.float64], tiles: Tiles, rule: Vote) -> float:
     return patient_auc(voted, np.array([of_name[name] for name in names], np.int64), names)
 
 
-def _train(
+def tune(
     classifier: TileClassifier, training: Tiles, recipe: SupervisedRecipe, classes: int
 ) -> Iterator[float]:
-    """Losses, step by step."""
+    """Train all layers; losses, step by step."""
+    device = classifier.encoder.device
     labels = torch.from_numpy(training.labels)  # (n,)
-    weight = class_weight(training.labels, classes) if recipe.balanced else None  # (C,)
+    weight = class_weight(training.labels, classes).to(device) if recipe.balanced else None  # (C,)
     optimiser = torch.optim.Adam(classifier.parameters(), recipe.learning_rate, recipe.betas)
     for _ in range(recipe.epochs):
         for some in torch.split(torch.randperm(len(labels)), recipe.batch):
@@ -150,8 +153,9 @@ def _train(
                 continue
             classifier.train()
             pixels = torch.from_numpy(training.read(training.numbers[some.numpy()]))  # (B, s, s, 3)
+            pixels = pixels.to(device)  # (B, s, s, 3)
             logits = classifier(_mirrored(pixels) if recipe.flips else pixels)  # (B, C)
-            loss = F.cross_entropy(logits, labels[some], weight)
+            loss = weighted_loss(logits, labels[some].to(device), weight)
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()
@@ -167,7 +171,7 @@ def _steps(training: Tiles, recipe: SupervisedRecipe) -> int:
 def _mirrored(tiles: Tensor) -> Tensor:
     """Each tile (B, s, s, 3) mirrored or not, in both directions by chance."""
     for axis in (1, 2):
-        chosen = (torch.rand(len(tiles)) < 0.5).view(-1, 1, 1, 1)  # (B, 1, 1, 1)
+        chosen = (torch.rand(len(tiles)) < 0.5).view(-1, 1, 1, 1).to(tiles.device)  # (B, 1, 1, 1)
         tiles = torch.where(chosen, tiles.flip(axis), tiles)  # (B, s, s, 3)
     return tiles
 
