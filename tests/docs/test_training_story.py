@@ -87,3 +87,5 @@ def test_the_story_runs_from_slides_to_a_bundle(folder: Path) -> None:
     page = (folder / "model_repository" / "mine.status.evidence.html").read_text()
     assert "Learning curve" in page
     assert "most attended" in page
+    card = " ".join((folder / "model_repository" / "mine.card.md").read_text().split())
+    assert "the encoder had seen no test patient." in card

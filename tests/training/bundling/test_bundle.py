@@ -20,9 +20,10 @@ from deepsmile_training.bundling.members import predict_held_out, probability, t
 from deepsmile_training.bundling.plan import Plan
 from deepsmile_training.bundling.source import Source
 from deepsmile_training.cohorts.labels import resolve_labels
-from deepsmile_training.encoders.encoder_file import RepositoryEncoder
+from deepsmile_training.cohorts.untouched import hashed_slide
+from deepsmile_training.encoders.encoder_file import RepositoryEncoder, write_encoder
 from deepsmile_training.evidence.choices import make_choice
-from deepsmile_training.prepared.prepared import Prepared
+from deepsmile_training.prepared.prepared import Prepared, open_prepared
 from tests.api.conftest import converse
 from tests.shell import OK, Run
 from tests.training.bundling.conftest import Made, call
@@ -161,6 +162,9 @@ def test_the_card_says_what_a_reader_must_know(made: Made) -> None:
         f"| ECE (10 bins), calibrated | {test['ece']:.3f} |",
         "- **Prediction sets** are to hold the true class of 90% of the patients of either class",
         "- **Novelty**: slides with a score above",
+        f"Calibration: {made.bundle.contract.heads[0].calibration.method}."
+        " Chosen by cross-fitted log-loss among temperature",
+        " The uncalibrated probabilities, for comparison: ",
         "no other model for this label had been tested on it before",
         "crc-msi.msi.evidence.html",
         made.bundle.contract.digest,
@@ -227,6 +231,39 @@ def test_the_same_again_gives_the_same_bytes_and_the_former_stays(
     assert second.file.provenance["heads"]["msi"]["test"] == made.record["heads"]["msi"]["test"]
     assert load_superseded(out, "crc-msi", made.bundle.digest).contract == made.bundle.contract
     assert (out / "crc-msi.msi.evidence.html").exists()
+
+
+def test_the_card_has_the_command_with_all_that_was_promised(made: Made) -> None:
+    """But for places: whoever gives it again makes the same promises."""
+    assert made.record["command"] == (
+        "deepsmile-train bundle PREPARED --extractor SimCLR --encoder tiny --label MSI --label mHRD"
+        " --name crc-msi --version 1 --threads 1 --config CONFIG --novelty-rate 0.05"
+        " --slides SLIDES"
+    )
+    assert f"made by: `{made.record['command']}`" in made.bundle.card()
+
+
+@pytest.mark.parametrize(("seen", "told"), [(0, "no test patient."), (3, "3 test patients: fig")])
+def test_the_card_counts_the_test_patients_that_the_encoder_learnt_from(
+    seen: int, told: str, made: Made, encoder: RepositoryEncoder, config: Path, tmp_path: Path
+) -> None:
+    """Algorithm 1; where the encoder's file names its slides, by hashes."""
+    root = Path(shutil.copytree(encoder.root, tmp_path / "models"))
+    cohort = open_prepared(made.prepared)
+    fold = cohort.split.folds[0]
+    names = [*fold.development, *fold.test[:seen]]
+    tiles = {"slides": [hashed_slide(f"file of {name}", name) for name in names]}
+    known = encoder.file.provenance | {"training": {"tiles": tiles}}
+    telling = write_encoder(root, encoder.file.model_copy(update={"provenance": known}))
+    options = ["--extractor", "SimCLR", "--label", "MSI", "--name", "crc", "--config", config]
+    result = call(telling, made.prepared, *options, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    bundle = load_bundle(tmp_path / "out", "crc")
+    assert bundle.file.provenance["encoder"]["test_patients_seen"] == seen
+    card = " ".join(bundle.card().split())
+    assert f"slides that it was pre-trained on, the encoder had seen {told}" in card
+    assert "not known here" not in card
+    assert "not known here; compare its card" in " ".join(made.bundle.card().split())
 
 
 def test_another_model_on_the_same_test_patients_is_counted_on_its_card(

@@ -13,8 +13,8 @@ from deepsmile.triton.models import MODEL_FILE
 from deepsmile_training.bundling.development import development_of
 from deepsmile_training.bundling.heads import make_conformal, make_novelty
 from deepsmile_training.bundling.members import HeldOut
-from deepsmile_training.bundling.places import check_name, free_folder
-from deepsmile_training.bundling.plan import Plan, head_name, make_plan
+from deepsmile_training.bundling.places import free_folder
+from deepsmile_training.bundling.plan import head_name, make_plan
 from deepsmile_training.bundling.source import Source, open_source
 from deepsmile_training.cohorts.cohort import load_cohort
 from deepsmile_training.cohorts.problems import CohortInvalid
@@ -27,7 +27,6 @@ from deepsmile_training.mil.config import MilConfig
 from deepsmile_training.mil.recipe import TransMILSpec
 from deepsmile_training.prepared.features import list_bags
 from deepsmile_training.prepared.prepared import Prepared, open_prepared
-from tests.making import make_bundle
 from tests.training.bundling.conftest import FOLDS, Made, call
 
 pytestmark = pytest.mark.slow
@@ -277,20 +276,6 @@ def test_no_model_is_ever_overwritten(tmp_path: Path) -> None:
     assert free_folder(out, "m", files["one"]) == Path("m/1")
     assert free_folder(out, "m", files["two"]) == Path("m/2")
     assert free_folder(out, "m", files["three"]) == Path("m/3")
-
-
-def test_a_name_taken_with_another_encoder_needs_another_version(
-    encoder: RepositoryEncoder, tmp_path: Path
-) -> None:
-    make_bundle(tmp_path, "crc")
-    plan: Plan = make_plan(name="crc", **BASIS)
-    check_name(tmp_path, plan, encoder.file.features)
-    other = encoder.file.features.encoder.model_copy(update={"sha256": "cd" * 32})
-    contract = encoder.file.features.model_copy(update={"encoder": other})
-    with pytest.raises(RequestInvalid, match=r"crc 1 is a bundle with the encoder tiny-encoder"):
-        check_name(tmp_path, plan, contract)
-    check_name(tmp_path, plan.model_copy(update={"version": "2"}), contract)
-    check_name(tmp_path, plan.model_copy(update={"name": "free"}), contract)
 
 
 def test_slides_of_another_cohort_are_refused_before_anything_is_trained(

@@ -210,10 +210,12 @@ def test_losses_of_pre_training_runs_are_drawn(tmp_path: Path, figure: str) -> N
     for name, first in (("simclr-500", 6.2), ("simclr-950", 6.9)):
         (tmp_path / name).mkdir()
         entries = [{"step": step, "loss": first - 0.1 * step} for step in range(1, 9)]
+        batch = f"method: simclr\nbackbone: resnet18\nbatch: {name[-3:]}\nepochs: 1\n"
+        (tmp_path / name / "config.yaml").write_text(batch)
         lines = "".join(json.dumps(entry) + "\n" for entry in entries)
         (tmp_path / name / "metrics.jsonl").write_text(lines)
     runs = [f"--run={name}={tmp_path / name}" for name in ("simclr-500", "simclr-950")]
     command("figure", figure, *runs, "--out", tmp_path)
     drawn = (tmp_path / f"figure_{figure}.svg").read_text()
-    assert "simclr-500" in drawn
-    assert "simclr-950" in drawn
+    assert "simclr-500, batch 500" in drawn
+    assert "simclr-950, batch 950" in drawn

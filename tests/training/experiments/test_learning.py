@@ -185,12 +185,14 @@ def test_the_figure_has_means_and_deviations_over_folds() -> None:
     figure = learning_curves(Grid("t", ("20 %", "100 %"), ("hrd",), cells), results)
     (ax,) = figure.axes
     line, _, (bars,) = ax.containers[0]
-    np.testing.assert_allclose(line.get_xydata(), [[10, 0.6], [39, 0.8]])
+    np.testing.assert_allclose(line.get_xydata(), [[10, 60], [39, 80]])
     spans = [segment[:, 1] for segment in bars.get_segments()]
-    np.testing.assert_allclose(spans, [[0.5, 0.7], [0.8, 0.8]])
+    np.testing.assert_allclose(spans, [[50, 70], [80, 80]])
     assert ax.get_xscale() == "log"
     assert [text.get_text() for text in ax.get_xticklabels()] == ["10", "39"]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["hrd"]
+    assert ax.get_legend().get_title().get_text() == "mean ± s.d. over 2 folds"
+    assert figure.get_supxlabel() == "Dots and bars: mean ± s.d. over 2 folds. t."
 
 
 def command(*arguments: object) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deepsmile.errors import RequestInvalid
 from deepsmile_training.cohorts.splitting import SplitPlan, make_split
 from deepsmile_training.evidence.making import Tables, evaluate_tables
 from deepsmile_training.evidence.points import TARGETS
@@ -39,6 +40,26 @@ def test_each_training_counts_among_those_of_its_label(prepared: Prepared, tmp_p
     seal = read_seal(cohort.root)
     assert evaluate_tables(tables, TARGETS, seed=0)[0].look == seal.look_of(second)
     assert seal.look_of(second) == seal.look_of(first) + 1
+
+
+def test_tables_made_again_find_the_cohort_where_it_is_now(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    """A cell that is done is read back, and says anew where its test is kept."""
+    former = copied(prepared, tmp_path / "former")
+    folder = folder_of(former, "hrd", 0, tmp_path)
+    openings = read_seal(former.root).openings
+    moved = open_prepared(former.root.rename(tmp_path / "moved"))
+    tables = Tables(folder / "test.csv", folder / "validation.csv")
+    with pytest.raises(RequestInvalid, match="is gone"):
+        evaluate_tables(tables, TARGETS, seed=0)
+    result = (folder / "result.json").stat().st_mtime_ns
+    assert folder_of(moved, "hrd", 0, tmp_path) == folder
+    assert (folder / "result.json").stat().st_mtime_ns == result
+    assert read_seal(moved.root).openings == openings
+    assert evaluate_tables(tables, TARGETS, seed=0)[0].look == len(
+        [one for one in openings if one.label == "hrd"]
+    )
 
 
 def test_a_nested_split_tests_everybody_and_seals_nobody(

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.slow
 BOTH = Wish(labels=("hrd",), extractors=("ImageNet", "SimCLR"))
 ONE = replace(BOTH, extractors=("SimCLR",))
 PLAN = SplitPlan(kind="fixed-test", folds=FOLDS, labels=LABELS)
+DRAWN = "at most 500 tiles of a slide, in validation and test too"
 AUC = r"\d+\.\d\d ± \d+\.\d\d"
 
 
@@ -140,9 +141,17 @@ def test_all_heads_are_compared_and_the_first_two_are_table_2_s(prepared: Prepar
 
 def test_another_seed_is_told_and_trains_anew(prepared: Prepared) -> None:
     first, other = (grid_of("2", prepared, replace(BOTH, seed=seed)) for seed in (0, 7))
-    assert first.title.endswith("(recipe paper-tcga-bc)")
-    assert other.title.endswith("(recipe paper-tcga-bc, seed 7)")
+    assert first.title.endswith(f"(recipe paper-tcga-bc; {DRAWN})")
+    assert other.title.endswith(f"(recipe paper-tcga-bc, seed 7; {DRAWN})")
     assert not set(first.all_cells) & set(other.all_cells)
+
+
+def test_a_title_tells_where_figures_are_not_of_whole_slides(prepared: Prepared) -> None:
+    """RESOLUTIONS row 19: the paper draws 500 tiles once, and tests on them; table B.4 draws 50."""
+    whole = grid_of("2", prepared, replace(BOTH, recipe="paper-tcga-crck"))
+    assert whole.title.endswith("(recipe paper-tcga-crck)")
+    searched = grid_of("B.4", prepared, ONE)
+    assert "; at most 500 or 50 tiles of a slide, in validation and test too)" in searched.title
 
 
 def test_vote_and_bags_reach_the_rows_that_they_are_about(prepared: Prepared) -> None:
@@ -150,7 +159,8 @@ def test_vote_and_bags_reach_the_rows_that_they_are_about(prepared: Prepared) ->
     grid = grid_of("2", prepared, replace(BOTH, vote="mean", one_bag=True))
     assert {one.config.vote for one in of_tiles(grid)} == {"mean"}
     assert {one.config.by_patient for one in of_heads(grid)} == {True}
-    assert grid.title.endswith("(recipe paper-tcga-bc, vote mean, one bag per patient)")
+    told = "recipe paper-tcga-bc, vote mean, one bag per patient"
+    assert grid.title.endswith(f"({told}; {DRAWN})")
     with pytest.raises(CohortInvalid, match=r"table B\.4 has no tile-supervised row"):
         grid_of("B.4", prepared, replace(ONE, vote="mean"))
     with pytest.raises(CohortInvalid, match=r"table B\.3 has no heads"):
@@ -165,7 +175,7 @@ def test_heads_get_standardised_features_where_it_is_wished(prepared: Prepared) 
         changed = grid_of("2", prepared, replace(BOTH, recipe=recipe, standardise=True))
         assert {one.config.recipe.standardise for one in of_heads(changed)} == {True}
         assert of_tiles(changed) == of_tiles(plain)
-        assert changed.title.endswith(f"(recipe {recipe}, standardised features)")
+        assert f"(recipe {recipe}, standardised features" in changed.title
     with pytest.raises(CohortInvalid, match=r"table B\.3 has no heads"):
         grid_of("B.3", prepared, replace(ONE, standardise=True))
 

@@ -12,6 +12,7 @@ from deepsmile.backends.onnx import OnnxBackend
 from deepsmile.bundle import Bundle
 from deepsmile.contract import Contract, FeatureContract
 from deepsmile.digest import digest_of_file
+from deepsmile.disk import copy_file
 from deepsmile_training.bundling import examples, learning
 from deepsmile_training.bundling.card import render_card
 from deepsmile_training.bundling.development import Development, development_of
@@ -20,6 +21,7 @@ from deepsmile_training.bundling.look import Candidate, Tested, look_at_test
 from deepsmile_training.bundling.members import trainings_needed
 from deepsmile_training.bundling.places import check_name, free_folder
 from deepsmile_training.bundling.plan import Plan, head_name
+from deepsmile_training.bundling.pretraining import seen_by
 from deepsmile_training.bundling.record import (
     encoder_record,
     head_record,
@@ -33,7 +35,7 @@ from deepsmile_training.evidence.page import write_report
 from deepsmile_training.evidence.report import Extras, Setting, make_report
 from deepsmile_training.prepared.prepared import Prepared
 from deepsmile_training.provenance import TRAINING, software_versions, source_digest
-from deepsmile_training.publishing import Title, copy_file, publish, seal
+from deepsmile_training.publishing import Title, publish, seal
 from deepsmile_training.stage import Stage
 
 PROTOCOL = (
@@ -69,6 +71,8 @@ class Material:
     contract: FeatureContract
     source: Source
     labels: tuple[Development, ...]
+    record: dict[str, Any]
+    """The same as its provenance will have it."""
 
 
 def gather(prepared: Prepared, plan: Plan, bench: Workbench) -> Material:
@@ -79,10 +83,14 @@ def gather(prepared: Prepared, plan: Plan, bench: Workbench) -> Material:
         BundleUnknown, BundleMismatch: no such encoder, or features of another one.
     """
     encoder, contract = find_encoder(bench.repository, plan.encoder)
-    check_name(bench.out, plan, contract)
     source = open_source(prepared, plan.extractor, contract)
+    known = encoder_record(bench.repository, plan.encoder)
+    known["test_patients_seen"] = seen_by(prepared, bench.repository, plan.encoder)
+    record = record_of(source, plan, bench.command, known)
+    record |= {"software": software_versions(), "source_digest": source_digest(TRAINING)}
+    check_name(bench.out, plan, record)
     labels = tuple(development_of(source, label, plan.min_tiles) for label in plan.labels)
-    return Material(encoder, contract, source, labels)
+    return Material(encoder, contract, source, labels, record)
 
 
 def make_bundle(prepared: Prepared, plan: Plan, bench: Workbench) -> Bundle:
@@ -91,14 +99,10 @@ def make_bundle(prepared: Prepared, plan: Plan, bench: Workbench) -> Bundle:
     Raises:
         RequestInvalid: the material is not fit for it, or predictions rank nobody.
     """
-    software = {"software": software_versions(), "source_digest": source_digest(TRAINING)}
     material = gather(prepared, plan, bench)
     heads = [_make_head(material.source, one, plan, bench) for one in material.labels]
-    record = record_of(
-        material.source, plan, bench.command, encoder_record(bench.repository, plan.encoder)
-    )
-    record |= {"heads": {one.head.name: head_record(one, material.source) for one in heads}}
-    record |= software
+    told = {one.head.name: head_record(one, material.source) for one in heads}
+    record = {**material.record, "heads": told}
     sealed = _seal(material, heads, plan, bench, record)
     candidate = Candidate(sealed, OnnxBackend(sealed, bench.threads))
     for made in heads:

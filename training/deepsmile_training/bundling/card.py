@@ -6,7 +6,9 @@ from typing import Any
 from deepsmile.contract import Contract, Head
 from deepsmile.report import RESEARCH_USE_ONLY
 from deepsmile_training.bundling.plan import Plan
+from deepsmile_training.bundling.pretraining import tell_seen
 from deepsmile_training.bundling.trust_told import Kept, bullet, paragraph, tell_trust
+from deepsmile_training.evidence.page import choosing
 from deepsmile_training.metrics import COVERAGE, ECE_BINS, RESAMPLES
 
 Record = dict[str, Any]
@@ -131,7 +133,7 @@ def _protocol(plan: Plan, contract: Contract, record: Record) -> str:
             ),
             bullet(
                 f"**Ensemble**: {folds} members, one per fold, trained on the other folds; the step"
-                " with the best AUC on the fold is kept, as in the paper (Algorithm 1). A slide's"
+                " with the best AUROC on the fold is kept, as in the paper (Algorithm 1). A slide's"
                 " raw probability is the mean of theirs."
             ),
             bullet(
@@ -169,10 +171,9 @@ def _head(head: Head, record: Record) -> str:
         slides=test["slides"],
         declined=test["declined"],
     )
-    losses = ", ".join(f"{name} {loss:.3f}" for name, loss in record["log_losses"].items())
     inner = paragraph(
         f"AUROC out of fold, for comparison: {record['out_of_fold_auc']:.3f}. Calibration:"
-        f" {head.calibration.method}, by the log-losses on development patients ({losses})."
+        f" {head.calibration.method}. {choosing(record['log_losses'])}"
     )
     return f"""
 ## Head `{head.name}`: {head.negative} or {head.positive}
@@ -239,8 +240,7 @@ def _limits(plan: Plan, record: Record) -> str:
         "Probabilities hold for the prevalence of the cohort, and no other.",
         "A report is of one slide. Calibration and figures are of patients, whose slides are"
         " averaged; they are the same where a patient has one slide.",
-        "Whether the encoder was pre-trained on slides of test patients is not known here; compare"
-        " its card.",
+        tell_seen(record["encoder"].get("test_patients_seen")),
         "Calibrated on ensembles of one member fewer, each trained on a fold less, than what is"
         " served. Promises of prediction sets and novelty are averages over slides like those of"
         " the cohort.",

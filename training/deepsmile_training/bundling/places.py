@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from typing import Any
 
-from deepsmile.bundle import bundle_names, load_bundle
-from deepsmile.contract import FeatureContract
-from deepsmile.digest import digest_of_file
+from deepsmile.bundle import bundle_names, load_bundle, superseded_bundles
+from deepsmile.digest import digest_of, digest_of_file
 from deepsmile.errors import RequestInvalid
 from deepsmile_training.bundling.plan import Plan
 
@@ -30,17 +30,22 @@ def _fits(place: Path, file: Path) -> bool:
     return not place.exists() or digest_of_file(place) == digest_of_file(file)
 
 
-def check_name(out: Path, plan: Plan, contract: FeatureContract) -> None:
-    """Raises RequestInvalid if that name and version is a bundle with another encoder."""
-    if plan.name not in bundle_names(out):
-        return
-    there = load_bundle(out, plan.name)
-    if there.file.version != plan.version:
-        return
-    found, ours = there.contract.features.encoder, contract.encoder
-    if found.sha256 != ours.sha256:
-        raise RequestInvalid(
-            f"{plan.name} {plan.version} is a bundle with the encoder {found.name}"
-            f" ({found.sha256[:12]}), not {ours.name} ({ours.sha256[:12]})",
-            hint="Choose another --name, or another --version: the former then stays for its jobs.",
-        )
+def check_name(out: Path, plan: Plan, record: Mapping[str, Any]) -> None:
+    """Raises RequestInvalid if that name and version is a bundle that was made of anything else.
+
+    Replaced under its own version it would fail its waiting jobs, and its reports would replay no
+    more. The same made again is the same, and may be.
+    """
+    taken = [one for one in superseded_bundles(out) if one.name == plan.name]
+    if plan.name in bundle_names(out):
+        taken.append(load_bundle(out, plan.name))
+    for there in taken:
+        made_of = there.file.provenance
+        # By their JSON: one was read from a file.
+        others = [key for key in record if digest_of(made_of.get(key)) != digest_of(record[key])]
+        if there.file.version == plan.version and others:
+            raise RequestInvalid(
+                f"{plan.name} {plan.version} is there, made with another {', '.join(others)}",
+                hint="Give --version 2, or the next that is free: the former then stays for its"
+                " jobs and reports. Or choose another --name.",
+            )

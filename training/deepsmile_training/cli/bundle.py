@@ -1,5 +1,6 @@
 """Command that makes a bundle of a prepared cohort."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,7 +29,8 @@ def bundle(
     label: Annotated[list[str], typer.Option(help="One head each, of two classes; repeatable.")],
     name: Annotated[str, typer.Option(help="Of the bundle, such as crc-msi.")],
     config: Annotated[
-        Path | None, typer.Option(help="YAML of head and recipe; by default VarMIL as the paper's.")
+        Path | None,
+        typer.Option(help="YAML of head and recipe; by default VarMIL, on standardised features."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Model repository to write into; by default the settings'.")
@@ -59,6 +61,7 @@ def bundle(
 
     from deepsmile_training.bundling.bundle import Workbench, make_bundle
     from deepsmile_training.bundling.plan import make_plan
+    from deepsmile_training.encoders.encoder_file import home_of
     from deepsmile_training.mil.config import MilConfig, load_mil_config
     from deepsmile_training.prepared.prepared import open_prepared
 
@@ -77,12 +80,12 @@ def bundle(
         coverage=coverage,
         novelty_rate=novelty_rate,
     )
-    repository = Settings().model_repository
-    place = out or repository
+    place = out or Settings().model_repository
+    home = home_of(Settings().model_repository, encoder)
     cohort = open_prepared(prepared)
     with TemporaryDirectory() as work, stages() as stage, _originals(cohort, slides) as originals:
         bench = Workbench(
-            repository=repository,
+            repository=home,
             out=place,
             evidence=evidence or place,
             work=Path(work),
@@ -112,11 +115,17 @@ def _originals(prepared: "Prepared", folder: Path | None) -> "Iterator[Originals
 
 def _command(plan: "Plan", threads: int) -> str:
     """What was run, without places; the plan that is kept beside it has every value."""
-    labels = " ".join(f"--label {label}" for label in plan.labels)
-    return (
-        f"deepsmile-train bundle PREPARED --extractor {plan.extractor} --encoder {plan.encoder}"
-        f" {labels} --name {plan.name} --version {plan.version} --threads {threads}"
-    )
+    from deepsmile_training.mil.config import MilConfig
+
+    said = {"name", "version", "extractor", "encoder", "labels", "config"}
+    promised = plan.model_dump(mode="json", exclude=said, exclude_defaults=True)
+    words = ["deepsmile-train", "bundle", "PREPARED", "--extractor", plan.extractor]
+    words += ["--encoder", plan.encoder, *(w for label in plan.labels for w in ("--label", label))]
+    words += ["--name", plan.name, "--version", plan.version, "--threads", str(threads)]
+    words += [] if plan.config == MilConfig() else ["--config", "CONFIG"]
+    for key, value in promised.items():
+        words += [f"--{key.replace('_', '-')}", str(value)]
+    return shlex.join(words)
 
 
 def _tell(prepared: "Prepared", plan: "Plan", bench: "Workbench") -> None:

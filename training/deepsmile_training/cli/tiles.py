@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepsmile.bundle import load_bundle
+from deepsmile.contract import Budget
 from deepsmile.errors import RequestInvalid
 from deepsmile.settings import Settings
 from deepsmile_training.cli.progress import stages
-from deepsmile_training.tilesets.recipe import Encoding
+from deepsmile_training.contracts import Tissue, feature_contract
+from deepsmile_training.tilesets.recipe import NO_ENCODER, Encoding, ImageRules, slide_rules
 
 if TYPE_CHECKING:
+    from deepsmile.contract import FeatureContract
     from deepsmile_training.tilesets.pressing import Press
-    from deepsmile_training.tilesets.recipe import ImageRules, SlideRules
+    from deepsmile_training.tilesets.recipe import SlideRules
     from deepsmile_training.tilesets.sources import Sources
     from deepsmile_training.tilesets.store import TileStore
 
@@ -38,6 +41,18 @@ def tiles(
     bundle: Annotated[
         str | None,
         typer.Option(help="Cut tiles by its contract; by default by the paper's rules."),
+    ] = None,
+    tissue: Annotated[
+        Tissue | None,
+        typer.Option(help="Rule for background, of slides; paper: on grey as it is."),
+    ] = None,
+    prepared: Annotated[
+        Path | None,
+        typer.Option(help="Folder with cohort.json and split.json; leaves its test patients out."),
+    ] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(help="Whose test patients, with --prepared; by default those of any fold."),
     ] = None,
     encoding: Annotated[
         Encoding | None,
@@ -65,13 +80,17 @@ def tiles(
     from deepsmile_training.tilesets.recipe import TileRecipe
 
     chosen = encoding or ("files" if images else "raw")
+    if tissue and (images or bundle):
+        hint = "Leave it out: tile images are taken as they are, and a bundle has its own rule."
+        raise RequestInvalid("tissue: only for slides that are cut by no bundle", hint=hint)
     if chosen == "files" and not images:
         hint = "Tiles cut from slides are raw or jpeg."
         raise RequestInvalid("encoding: files is for tile images only", hint=hint)
     settings = Settings()
-    rules = _rules(settings, bundle, max_tiles, seed, resize=resize, images=images)
+    contract = None if images else _contract(settings, bundle, tissue)
+    rules = _rules(contract, max_tiles or None, seed, resize=resize)
     recipe = TileRecipe(encoding=chosen, rules=rules)
-    found = _find(sources or [], manifest, images=images)
+    found = _without_tested(_find(sources or [], manifest, images=images), prepared, fold)
     press = Press(out, recipe, lambda: settings.reader, workers, verify=verify)
     if dry_run:
         _say_estimate(found, press)
@@ -81,19 +100,36 @@ def tiles(
     _say_summary(store)
 
 
-def _rules(
-    settings: Settings, bundle: str | None, max_tiles: int, seed: int, *, resize: bool, images: bool
-) -> "SlideRules | ImageRules":
-    from deepsmile.contract import Budget
-    from deepsmile_training.tilesets.recipe import ImageRules, slide_rules
-
-    if images:
-        budget = Budget(max_tiles=max_tiles or None, seed=seed)
-        return ImageRules(resize=resize, budget=budget)
-    contract = None
+def _contract(settings: Settings, bundle: str | None, tissue: Tissue | None) -> "FeatureContract":
+    """The rules that slides are cut by."""
     if bundle:
-        contract = load_bundle(settings.model_repository, bundle).contract.features
-    return slide_rules(contract, max_tiles=max_tiles or None, seed=seed)
+        return load_bundle(settings.model_repository, bundle).contract.features
+    return feature_contract(NO_ENCODER, tissue or "default")
+
+
+def _rules(
+    contract: "FeatureContract | None", max_tiles: int | None, seed: int, *, resize: bool
+) -> "SlideRules | ImageRules":
+    """Of slides by a contract; without one, of tile images."""
+    if contract:
+        return slide_rules(contract, max_tiles=max_tiles, seed=seed)
+    return ImageRules(resize=resize, budget=Budget(max_tiles=max_tiles, seed=seed))
+
+
+def _without_tested(found: "Sources", prepared: Path | None, fold: int | None) -> "Sources":
+    """Without the slides of the patients whom a prepared cohort's split tests."""
+    from deepsmile_training.cohorts.cohort import load_cohort
+    from deepsmile_training.cohorts.splits import load_split
+    from deepsmile_training.cohorts.untouched import untouched_by
+    from deepsmile_training.tilesets.sources import without_tested
+
+    if prepared is None:
+        if fold is not None:
+            raise RequestInvalid("fold: of no split", hint="Name its folder with --prepared.")
+        return found
+    cohort = load_cohort(prepared / "cohort.json")
+    split = load_split(prepared / "split.json", cohort)
+    return without_tested(found, untouched_by(cohort, split, fold))
 
 
 def _find(places: list[Path], manifest: Path | None, *, images: bool) -> "Sources":
@@ -112,7 +148,10 @@ def _find(places: list[Path], manifest: Path | None, *, images: bool) -> "Source
 
 def _say_estimate(found: "Sources", press: "Press") -> None:
     from deepsmile_training.tilesets.estimate import estimate
+    from deepsmile_training.tilesets.packing import nothing_to_pack
 
+    if not found.entries:
+        raise nothing_to_pack(found.dropped, press.recipe.rules.tile_px)
     with stages() as stage:
         whole = estimate(found.entries, press, stage)
     there = next(path for path in (press.folder, *press.folder.absolute().parents) if path.exists())

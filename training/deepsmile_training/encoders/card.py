@@ -61,6 +61,8 @@ def _training(data: str | None, training: dict[str, Any] | None) -> str:
     if training is None:
         return f"{said}\n\nNot trained by this project, or not that it knows of."
     rest = {key: value for key, value in training.items() if key != "loss_curve"}
+    if "tiles" in rest:
+        rest["tiles"] = {key: rest["tiles"][key] for key in rest["tiles"] if key != "slides"}
     return f"{said}\n\n{_facts(rest)}\n\n{_curve(training.get('loss_curve') or [])}"
 
 

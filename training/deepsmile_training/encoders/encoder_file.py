@@ -20,6 +20,7 @@ from deepsmile.bundle import (
 from deepsmile.contract import FeatureContract
 from deepsmile.errors import BundleCorrupt, BundleUnknown
 from deepsmile.frozen import Frozen, Name, Sha256
+from deepsmile.settings import shipped_repository
 from deepsmile.triton.models import ENCODER_SUFFIX
 
 Colour = tuple[float, float, float]
@@ -92,6 +93,27 @@ def load_encoder(repository: Path, name: str) -> RepositoryEncoder:
     if file.files.get(file.model) != file.features.encoder.sha256 or file.card not in file.files:
         raise BundleCorrupt(f"{path.name}: its contract or its card names no file of it")
     return RepositoryEncoder(repository, file)
+
+
+def home_of(repository: Path, name: str) -> Path:
+    """The repository, or the one that came with the code if only that has such an encoder."""
+    shipped = shipped_repository()
+    return shipped if not _has(repository, name) and _has(shipped, name) else repository
+
+
+def _has(repository: Path, name: str) -> bool:
+    return (repository / f"{name}{ENCODER_SUFFIX}").exists() or name in bundle_names(repository)
+
+
+def pretrained_on(repository: Path, name: str) -> list[list[str]] | None:
+    """Hashed names of the slides that an encoder learnt from, or None where it does not tell."""
+    if (repository / f"{name}{ENCODER_SUFFIX}").exists():
+        told = load_encoder(repository, name).file.provenance
+    else:
+        told = load_bundle(repository, name).file.provenance.get("encoder") or {}
+    training = told.get("training") or {}
+    slides: list[list[str]] | None = training.get("tiles", {}).get("slides")
+    return slides
 
 
 def find_encoder(repository: Path, name: str) -> tuple[Path, FeatureContract]:

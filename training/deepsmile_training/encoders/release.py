@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from deepsmile.contract import Encoder, FeatureContract
 from deepsmile.digest import digest_of, digest_of_file
-from deepsmile.disk import write_file
+from deepsmile.disk import copy_file, write_file
 from deepsmile.errors import RequestInvalid
 from deepsmile.frozen import Name
 from deepsmile.slides.slide import RGB
@@ -32,7 +32,6 @@ from deepsmile_training.encoders.sources import settled_encoder
 from deepsmile_training.encoders.tile_encoder import TILE_PX, TileEncoder, export_encoder
 from deepsmile_training.encoders.weights import digest_of_weights
 from deepsmile_training.provenance import TRAINING, software_versions, source_digest
-from deepsmile_training.publishing import copy_file
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from deepsmile_training.cohorts.labels import FoldLabels, resolve_labels
 from deepsmile_training.cohorts.sealed import Sealed, read_sealed
 from deepsmile_training.cohorts.splits import PARTS
 from deepsmile_training.encoders.checkpoint import load_checkpoint
+from deepsmile_training.encoders.tile_encoder import on_fastest
 from deepsmile_training.evidence.noting import note_tests
 from deepsmile_training.evidence.reading import CLASS
 from deepsmile_training.evidence.subgroups import subgroups_of
@@ -136,10 +137,11 @@ def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
     """
     made = made_from(prepared, cell)
     folder = cells / _key(cell, made)
+    labels = labels_of(prepared, cell)
     if (folder / RESULT).exists():
+        _note(prepared, folder, labels)  # the cohort's folder may have moved since
         return read_sealed(folder / RESULT, Result)
     folder.mkdir(parents=True, exist_ok=True)
-    labels = labels_of(prepared, cell)
     if isinstance(cell, HeadCell):
         trained = _run_head(prepared, cell, labels)
     else:
@@ -148,8 +150,7 @@ def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
     for part, scored in (("validation", validation), ("test", test)):
         table = _predictions(scored, labels, prepared.cohort, part)
         table.to_csv(folder / f"{part}.csv", index=False)
-    if prepared.split.kind == "fixed-test":
-        note_tests(folder / "test.csv", prepared.root, labels.label, labels.classes)
+    _note(prepared, folder, labels)
     parts = {"train": trained.patients, "val": validation.patients, "test": test.patients}
     result = Result(
         cell=cell,
@@ -162,6 +163,12 @@ def run_cell(prepared: Prepared, cell: Cell, cells: Path) -> Result:
     )
     result.write(folder / RESULT)
     return result
+
+
+def _note(prepared: Prepared, folder: Path, labels: FoldLabels) -> None:
+    """Keep the test of a cell among those of a fixed test set."""
+    if prepared.split.kind == "fixed-test":
+        note_tests(folder / "test.csv", prepared.root, labels.label, labels.classes)
 
 
 def _key(cell: Cell, made: str) -> str:
@@ -193,7 +200,7 @@ def _run_tiles(prepared: Prepared, cell: TileCell, labels: FoldLabels) -> _Train
         for part in PARTS
     }
     fitted = fit_tiles(
-        load_checkpoint(start_path(prepared, cell.extractor, cell.fold)),
+        on_fastest(load_checkpoint(start_path(prepared, cell.extractor, cell.fold))),
         parts["train"],
         validation=parts["val"],
         recipe=cell.config,

@@ -72,7 +72,14 @@ def grid_of(table: str, prepared: Prepared, wish: Wish) -> Grid:
     if (wish.one_bag or wish.standardise) and "head" not in kinds:
         raise CohortInvalid(f"table {table} has no heads, so no bags")
     check_inputs(prepared, grid.all_cells)
-    return replace(grid, title=f"{grid.title} ({wish.told})")
+    return replace(grid, title=f"{grid.title} ({wish.told}{_drawn(grid.all_cells)})")
+
+
+def _drawn(cells: Iterable[Cell]) -> str:
+    """How many tiles figures are of, where they are not of whole slides (RESOLUTIONS row 19)."""
+    sizes = {c.config.recipe.tiles if isinstance(c, HeadCell) else c.config.tiles for c in cells}
+    drawn = " or ".join(str(size) for size in sorted(filter(None, sizes), reverse=True))
+    return f"; at most {drawn} tiles of a slide, in validation and test too" if drawn else ""
 
 
 def table_2(prepared: Prepared, wish: Wish) -> Grid:

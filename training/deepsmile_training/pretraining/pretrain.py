@@ -1,7 +1,8 @@
 """Pre-training: from tiles and a configuration to an encoder with its provenance.
 
 A run's folder holds config.yaml, checkpoint.pt, metrics.jsonl, tensorboard/, and at the end
-encoder.pt with encoder.json beside it; encoder@5.pt is the encoder after 5 epochs, if it is kept.
+encoder.pt with encoder.json beside it; encoder-epoch5.pt is the encoder after 5 epochs, if it is
+kept.
 """
 
 import json
@@ -16,7 +17,9 @@ import yaml
 
 from deepsmile.digest import digest_of_file
 from deepsmile.disk import alone, write_file
+from deepsmile_training.cohorts.untouched import hashed_slide
 from deepsmile_training.encoders.checkpoint import save_checkpoint
+from deepsmile_training.pretraining.loading import Tiles
 from deepsmile_training.pretraining.logbook import read_log
 from deepsmile_training.pretraining.loop import Run, Trainer, train, trainer_of
 from deepsmile_training.pretraining.methods import joins_batch_norms
@@ -25,6 +28,7 @@ from deepsmile_training.pretraining.remarks import remarks
 from deepsmile_training.pretraining.room import needing_room
 from deepsmile_training.provenance import software_versions
 from deepsmile_training.stage import Stage
+from deepsmile_training.tilesets.store import TileStore
 
 CONFIG, ENCODER = "config.yaml", "encoder.pt"
 
@@ -69,7 +73,7 @@ def _begin(trainer: Trainer, say: Callable[[str], None]) -> Prober | None:
 
 
 def _keep_encoder(trainer: Trainer, epochs: int) -> None:
-    _write_encoder(trainer, trainer.run.folder / f"encoder@{epochs}.pt")
+    _write_encoder(trainer, trainer.run.folder / f"encoder-epoch{epochs}.pt")
 
 
 def _write_encoder(trainer: Trainer, path: Path) -> None:
@@ -91,7 +95,7 @@ def _provenance(trainer: Trainer, path: Path) -> dict[str, Any]:
         "config": config.model_dump(mode="json", exclude=private),
         "recipe_sha256": config.recipe_digest,
         "seed": config.seed,
-        "tiles": {"sha256": run.tiles.digest, "number": len(run.tiles)},
+        "tiles": {"sha256": run.tiles.digest, "number": len(run.tiles)} | _slides(run.tiles),
         "steps": trainer.step,
         "batch_used": trainer.order.batch_used,
         "ranks": run.world.size,
@@ -101,3 +105,10 @@ def _provenance(trainer: Trainer, path: Path) -> dict[str, Any]:
         "log": log[-2:],
         "software": software_versions(),
     }
+
+
+def _slides(tiles: Tiles) -> dict[str, Any]:
+    """Whose they are, for those who will test what was learnt; tiles of no store do not tell."""
+    if not isinstance(tiles, TileStore):
+        return {}
+    return {"slides": [hashed_slide(one.name, one.case) for one in tiles.slides]}

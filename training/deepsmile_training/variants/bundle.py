@@ -5,9 +5,10 @@ from pathlib import Path
 from deepsmile.bundle import Bundle
 from deepsmile.contract import Contract
 from deepsmile.digest import digest_of_file
+from deepsmile.disk import copy_file
 from deepsmile.errors import RequestInvalid
 from deepsmile.precision import Kind
-from deepsmile_training.publishing import Title, copy_file, seal
+from deepsmile_training.publishing import Title, seal
 
 
 def encoder_place(parent: Bundle, kind: Kind) -> Path:
