@@ -77,7 +77,7 @@ def test_the_card_tells_the_figures_of_the_bundle(demo_bundle: Bundle) -> None:
     card, provenance = demo_bundle.card(), demo_bundle.file.provenance
     for head in demo_bundle.contract.heads:
         auc = provenance["test"][head.name]["auc"]
-        assert f"| AUC | {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f}) |" in card
+        assert f"| AUROC | {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f}) |" in card
         assert head.sha256 in card
     assert demo_bundle.contract.digest in card
     assert provenance["command"] in card
