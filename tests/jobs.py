@@ -1,8 +1,14 @@
 """Makers of jobs for tests of the store."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 from uuid import uuid4
 
+from sqlalchemy import Connection
+
+from deepsmile.errors import DeepSmileError
 from deepsmile.store.claims import Retries
 from deepsmile.store.database import Database
 from deepsmile.store.jobs import NewJob, submit
@@ -27,6 +33,26 @@ def new_job(slide: str = "", **changes: Any) -> NewJob:
         **changes,
     }
     return NewJob(**{"identity": fields["slide_sha256"], **fields})
+
+
+class FailingDatabase(Database):
+    """One that refuses to write for a while, in the words that it was given."""
+
+    def __init__(self, url: str, error: DeepSmileError) -> None:
+        super().__init__(url)
+        self._error = error
+        self.fails = False
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        if self.fails:
+            raise self._error
+        with super().write() as connection:
+            yield connection
+
+    def fail(self, for_s: float) -> None:
+        self.fails = True
+        Timer(for_s, setattr, (self, "fails", False)).start()
 
 
 def accept(database: Database, now: float = 0.0, **changes: Any) -> StoredJob:

@@ -3,12 +3,9 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Timer
 
 import pytest
-from sqlalchemy import Connection
 
 from deepsmile.attempt import attempt_next
 from deepsmile.digest import digest_of_slide
@@ -32,7 +29,7 @@ from deepsmile.store.rows import StoredJob
 from deepsmile.store.upkeep import expire_leases
 from deepsmile.uploads import upload_path
 from deepsmile.wire import JobState
-from tests.jobs import RETRIES, accept
+from tests.jobs import RETRIES, FailingDatabase, accept
 from tests.making import tissue_image, write_svs
 
 PATIENT = "JANE_DOE.svs"
@@ -69,27 +66,9 @@ def accept_path(database: Database, settings: Settings, named: Path) -> Callable
     return make
 
 
-class LeavingDatabase(Database):
-    """One that does not answer for a while."""
-
-    is_away = False
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        if self.is_away:
-            raise StoreUnavailable("the database does not answer")
-        with super().write() as connection:
-            yield connection
-
-    def leave(self, for_s: float) -> None:
-        """Be away for so long."""
-        self.is_away = True
-        Timer(for_s, setattr, (self, "is_away", False)).start()
-
-
 @pytest.fixture
-def leaving(database: Database, database_url: str) -> Iterator[LeavingDatabase]:
-    leaving = LeavingDatabase(database_url)
+def leaving(database: Database, database_url: str) -> Iterator[FailingDatabase]:
+    leaving = FailingDatabase(database_url, StoreUnavailable("the database does not answer"))
     yield leaving
     leaving.close()
 
@@ -250,7 +229,7 @@ def test_no_error_and_no_log_names_the_slide(
 
 @pytest.mark.parametrize("hashed", [False, True], ids=["note", "finish"])
 def test_a_score_outlives_a_database_that_is_away_when_it_is_to_be_written(
-    leaving: LeavingDatabase,
+    leaving: FailingDatabase,
     settings: Settings,
     accept_path: Callable[..., StoredJob],
     named: Path,
@@ -261,7 +240,7 @@ def test_a_score_outlives_a_database_that_is_away_when_it_is_to_be_written(
 
     def score(work: Work, progress: Progress) -> Report:
         report = scorer(work, progress)
-        leaving.leave(0.5)
+        leaving.fail(0.5)
         return report
 
     job = accept_path(slide_sha256=sha256 if hashed else None)
@@ -272,12 +251,12 @@ def test_a_score_outlives_a_database_that_is_away_when_it_is_to_be_written(
 
 
 def test_a_database_that_stays_away_ends_the_wait_with_the_lease(
-    leaving: LeavingDatabase, settings: Settings, accept_path: Callable[..., StoredJob]
+    leaving: FailingDatabase, settings: Settings, accept_path: Callable[..., StoredJob]
 ) -> None:
     accept_path()
 
     def score(_work: Work, _progress: Progress) -> Report:
-        leaving.is_away = True
+        leaving.fails = True
         raise SlideCorrupt("tile 3")
 
     hasty = settings.model_copy(update={"lease_s": 0.1})

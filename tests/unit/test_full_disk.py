@@ -4,13 +4,10 @@ import asyncio
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from errno import EACCES, EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
-from threading import Timer
 
 import pytest
-from sqlalchemy import Connection
 
 from deepsmile.api.app import create_app
 from deepsmile.attempt import attempt_next
@@ -34,32 +31,14 @@ from deepsmile.store.jobs import get_job, get_report
 from deepsmile.uploads import Upload, UploadLimits
 from deepsmile.wire import JobState
 from tests.api.conftest import RAW, post_to
-from tests.jobs import accept
+from tests.jobs import FailingDatabase, accept
 from tests.readers import CONTRACT
 from tests.service import wait_until
 
 
-class FillingDatabase(Database):
-    """One that has no room for a while, as SQLite says it."""
-
-    is_full = False
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        if self.is_full:
-            raise StorageFull("the database has no room left")
-        with super().write() as connection:
-            yield connection
-
-    def fill(self, for_s: float) -> None:
-        """Be full for so long."""
-        self.is_full = True
-        Timer(for_s, setattr, (self, "is_full", False)).start()
-
-
 @pytest.fixture
-def filling(database: Database, database_url: str) -> Iterator[FillingDatabase]:
-    filling = FillingDatabase(database_url)
+def filling(database: Database, database_url: str) -> Iterator[FailingDatabase]:
+    filling = FailingDatabase(database_url, StorageFull("the database has no room left"))
     yield filling
     filling.close()
 
@@ -88,7 +67,7 @@ def test_another_error_stays_what_it_is() -> None:
 
 
 def test_a_score_outlives_a_database_that_is_full_when_it_is_to_be_written(
-    filling: FillingDatabase, tmp_path: Path, repository: Path, slide_path: Path
+    filling: FailingDatabase, tmp_path: Path, repository: Path, slide_path: Path
 ) -> None:
     """Full from the last tile on: progress, digest and report all have to wait, and do."""
     settings = Settings(
@@ -99,7 +78,7 @@ def test_a_score_outlives_a_database_that_is_full_when_it_is_to_be_written(
     def score(work: Work, progress: Progress) -> Report:
         scored.append(work.job_id)
         report = scorer(work, progress)
-        filling.fill(1.5)
+        filling.fail(1.5)
         return report
 
     digest = Shelf(repository).get("tiny").digest
@@ -113,12 +92,12 @@ def test_a_score_outlives_a_database_that_is_full_when_it_is_to_be_written(
     assert scored == [job.id]
 
 
-def test_the_heart_beats_on_after_the_database_was_full(filling: FillingDatabase) -> None:
+def test_the_heart_beats_on_after_the_database_was_full(filling: FailingDatabase) -> None:
     accept(filling)
     job = claim_next(filling, "w", time.time(), 30.0)
     assert job is not None
     with Lease(filling, job, lease_s=60.0, heartbeat_s=0.02) as lease:
-        filling.fill(0.3)
+        filling.fail(0.3)
         time.sleep(0.1)  # some beats that fail
         lease.progress("encoding", 1, 9)
         wait_until(lambda: (get_job(filling, job.id).lease_until or 0) > (job.lease_until or 0), 5)

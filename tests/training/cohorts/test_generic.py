@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deepsmile_training.cohorts.cohort import Cohort
+from deepsmile_training.cohorts.cohort import NOT_STRATA, PROBABILITY, Cohort
 from deepsmile_training.cohorts.generic import Columns, read_cohort
 from deepsmile_training.cohorts.problems import CohortInvalid
-from deepsmile_training.evidence.reading import CLASS, KNOWN
 
 from .tables import write_lines
 
@@ -159,7 +158,7 @@ def test_a_path_in_the_slide_column_is_the_slide_s_name(tmp_path: Path):
         generic(tmp_path, "p1,x/a.svs,x,I,1", "p2,y/a.svs,x,II,1")
 
 
-@pytest.mark.parametrize("name", [*KNOWN, f"{CLASS}53"])
+@pytest.mark.parametrize("name", [*NOT_STRATA, f"{PROBABILITY}53"])
 def test_a_stratum_that_would_be_read_as_predictions_is_refused(tmp_path: Path, name: str):
     """When it is read, as evidence would, and not after a training."""
     path = tmp_path / "own.csv"

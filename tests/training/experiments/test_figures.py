@@ -12,27 +12,17 @@ from deepsmile_training.experiments.figures import losses, roc_curves, violins
 from deepsmile_training.experiments.grids import Grid
 from deepsmile_training.mil.config import MilConfig
 from deepsmile_training.mil.recipe import Recipe
+from tests.training.experiments.results import made_up
 
 METHODS = ("tile-supervised", "DeepMIL", "VarMIL")
 LINES = {"tile-supervised": ":", "DeepMIL": "--", "VarMIL": "-"}
 
 
-def made_up(extractor: str, method: str, fold: int) -> tuple[HeadCell, Result]:
+def trained(extractor: str, method: str, fold: int) -> tuple[HeadCell, Result]:
     """AUC 0.7 and 0.8 in two folds."""
     config = MilConfig(recipe=Recipe(), seed=METHODS.index(method))
     cell = HeadCell(extractor=extractor, label="hrd", fold=fold, config=config)
-    auc = (0.7, 0.8)[fold]
-    patients = {"train": (9, 9), "val": (4, 4), "test": (4, 4)}
-    result = Result(
-        cell=cell,
-        made_from="",
-        patients=patients,
-        tested="",
-        best_step=1,
-        validation_auc=auc,
-        test_auc=auc,
-    )
-    return cell, result
+    return cell, made_up(cell, (0.7, 0.8)[fold])
 
 
 def table(extractors: int) -> tuple[Grid, dict[Cell, Result]]:
@@ -41,7 +31,7 @@ def table(extractors: int) -> tuple[Grid, dict[Cell, Result]]:
     cells: dict[tuple[str, str], tuple[Cell, ...]] = {}
     for method in METHODS:
         for name in names:
-            made = dict(made_up(name, method, fold) for fold in range(2))
+            made = dict(trained(name, method, fold) for fold in range(2))
             results |= made
             cells[f"{name}, {method}", "hrd"] = tuple(made)
     rows = tuple(row for row, _ in cells)

@@ -23,6 +23,7 @@ from deepsmile_training.mil.config import MilConfig
 from deepsmile_training.mil.recipe import Recipe
 from deepsmile_training.prepared.prepared import Prepared
 from tests.training.experiments.conftest import FOLDS, LABELS, without_slides
+from tests.training.experiments.results import made_up
 
 pytestmark = pytest.mark.slow
 
@@ -157,19 +158,6 @@ def test_an_unknown_share_is_refused(prepared: Prepared, tmp_path: Path) -> None
         run_cell(prepared, cell("0.55"), tmp_path)
 
 
-def made_up(one: Cell, count: int, auc: float) -> Result:
-    patients = {"train": (count, 1), "val": (1, 1), "test": (1, 1)}
-    return Result(
-        cell=one,
-        made_from="",
-        patients=patients,
-        tested="",
-        best_step=1,
-        validation_auc=auc,
-        test_auc=auc,
-    )
-
-
 def test_the_figure_has_means_and_deviations_over_folds() -> None:
     """Two folds of 9 and 11 and then of 39 patients, AUC 0.5, 0.7 and then 0.8."""
     small, large = ((cell(share, 0), cell(share, 1)) for share in ("0.2", None))
@@ -178,9 +166,9 @@ def test_the_figure_has_means_and_deviations_over_folds() -> None:
         ("100 %", "hrd"): large,
     }
     results: dict[Cell, Result] = {
-        small[0]: made_up(small[0], 8, 0.5),
-        small[1]: made_up(small[1], 10, 0.7),
-        **{one: made_up(one, 38, 0.8) for one in large},
+        small[0]: made_up(small[0], 0.5, 8),
+        small[1]: made_up(small[1], 0.7, 10),
+        **{one: made_up(one, 0.8, 38) for one in large},
     }
     figure = learning_curves(Grid("t", ("20 %", "100 %"), ("hrd",), cells), results)
     (ax,) = figure.axes

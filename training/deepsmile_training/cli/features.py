@@ -60,15 +60,12 @@ def features(
 
 def _warn(prepared: Path, extractor: str, slides: list[list[str]] | None) -> None:
     """Say it where the encoder has learnt from patients whom the split tests (Algorithm 1)."""
-    from deepsmile_training.cohorts.cohort import load_cohort
-    from deepsmile_training.cohorts.splits import load_split
-    from deepsmile_training.cohorts.untouched import untouched_by
+    from deepsmile_training.cohorts.untouched import untouched_in
 
     if slides is None or not (prepared / "split.json").exists():
         return
-    cohort = load_cohort(prepared / "cohort.json")
-    split, own = load_split(prepared / "split.json", cohort), extractor.partition("@")[2]
-    tested = untouched_by(cohort, split, int(own) if own.isdigit() else None)
+    own = extractor.partition("@")[2]
+    tested = untouched_in(prepared, int(own) if own.isdigit() else None)
     if seen := tested.count(slides):
         typer.echo(
             f"Warning: {extractor} was pre-trained on slides of {seen} of {len(tested.patients)}"

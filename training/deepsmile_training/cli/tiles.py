@@ -118,18 +118,14 @@ def _rules(
 
 def _without_tested(found: "Sources", prepared: Path | None, fold: int | None) -> "Sources":
     """Without the slides of the patients whom a prepared cohort's split tests."""
-    from deepsmile_training.cohorts.cohort import load_cohort
-    from deepsmile_training.cohorts.splits import load_split
-    from deepsmile_training.cohorts.untouched import untouched_by
+    from deepsmile_training.cohorts.untouched import untouched_in
     from deepsmile_training.tilesets.sources import without_tested
 
     if prepared is None:
         if fold is not None:
             raise RequestInvalid("fold: of no split", hint="Name its folder with --prepared.")
         return found
-    cohort = load_cohort(prepared / "cohort.json")
-    split = load_split(prepared / "split.json", cohort)
-    return without_tested(found, untouched_by(cohort, split, fold))
+    return without_tested(found, untouched_in(prepared, fold))
 
 
 def _find(places: list[Path], manifest: Path | None, *, images: bool) -> "Sources":

@@ -13,8 +13,9 @@ from deepsmile_training.cohorts.rules import ThresholdRule
 from deepsmile_training.cohorts.sealed import Record, Sealed, read_sealed
 
 NOT_STRATA = ("patient", "y", "p", "logit", "slide", "part")
+"""Columns of tables of predictions with a meaning of their own; every other one makes subgroups."""
 PROBABILITY = "p_"
-"""Strata stand beside predictions in tables, whose own columns these are, or begin so."""
+"""How those begin that hold the probability of one of several classes."""
 
 
 class Patient(Record):

@@ -6,12 +6,13 @@ Names are hashed, so that an encoder can say whom it has seen without naming any
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from deepsmile.digest import digest_of
 from deepsmile.errors import RequestInvalid
-from deepsmile_training.cohorts.cohort import Cohort
+from deepsmile_training.cohorts.cohort import Cohort, load_cohort
 from deepsmile_training.cohorts.slides import spellings
-from deepsmile_training.cohorts.splits import Split
+from deepsmile_training.cohorts.splits import Split, load_split
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ def untouched_by(cohort: Cohort, split: Split, fold: int | None = None) -> Untou
         )
     folds = split.folds if fold is None else [split.folds[fold]]
     return Untouched(cohort, frozenset(name for one in folds for name in one.test))
+
+
+def untouched_in(folder: Path, fold: int | None = None) -> Untouched:
+    """The same of a prepared cohort's folder."""
+    cohort = load_cohort(folder / "cohort.json")
+    return untouched_by(cohort, load_split(folder / "split.json", cohort), fold)
 
 
 def hashed_slide(name: str, case: str) -> tuple[str, str]:

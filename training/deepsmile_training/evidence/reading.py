@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import expit
 
 from deepsmile.errors import RequestInvalid
+from deepsmile_training.cohorts.cohort import NOT_STRATA, PROBABILITY
 from deepsmile_training.cohorts.tables import read_cells
 from deepsmile_training.evidence.elsewhere import elsewhere
 from deepsmile_training.evidence.predictions import Predictions, ValidationPredictions
@@ -17,13 +18,8 @@ from deepsmile_training.metrics import Labels, Probabilities
 
 Kind = TypeVar("Kind", bound=Predictions)
 
-CLASS = "p_"
-"""How columns begin that hold the probability of one of several classes."""
-
 EXACT = 12
 """Decimals of a probability made of a logit; in the next ones processors differ."""
-KNOWN = ("patient", "y", "p", "logit", "slide", "part")
-"""Columns with a meaning of their own; every other one makes subgroups."""
 
 
 def read_predictions(path: Path, kind: type[Kind], of: str | None = None) -> Kind:
@@ -42,7 +38,7 @@ def read_predictions(path: Path, kind: type[Kind], of: str | None = None) -> Kin
     _check_repeats(table, path)
     table["p"] = _probabilities(table, path)
     table["y"] = _labels(table, path, ("0", "1"))
-    columns = [name for name in table.columns if name not in KNOWN]
+    columns = [name for name in table.columns if name not in NOT_STRATA]
     groups = table.groupby("patient", sort=False)
     for name in ("y", *columns):
         differing = groups[name].nunique()  # (patients,)
@@ -80,8 +76,8 @@ def _table(path: Path) -> pd.DataFrame:
 def _one_against_rest(table: pd.DataFrame, of: str | None, path: Path) -> pd.DataFrame:
     """A table of two classes as it is; of several, with `p` and `y` of one of them."""
     two = {"p", "logit"} & set(table.columns)
-    columns = [name for name in table.columns if name.startswith(CLASS) and not two]
-    names = [name.removeprefix(CLASS) for name in columns]
+    columns = [name for name in table.columns if name.startswith(PROBABILITY) and not two]
+    names = [name.removeprefix(PROBABILITY) for name in columns]
     if of not in names if names else of is not None:
         found = f"columns {', '.join(columns)}" if columns else "two classes only"
         hint = f"Name one with --class: {', '.join(names)}." if columns else "Leave out --class."
@@ -90,7 +86,7 @@ def _one_against_rest(table: pd.DataFrame, of: str | None, path: Path) -> pd.Dat
         return table
     told = [f"{index} ({name})" for index, name in enumerate(names)]
     y = (_labels(table, path, told) == names.index(of)).astype(np.int64)  # (rows,)
-    return table.assign(y=y, p=table[f"{CLASS}{of}"]).drop(columns=columns)
+    return table.assign(y=y, p=table[f"{PROBABILITY}{of}"]).drop(columns=columns)
 
 
 def _check_part(table: pd.DataFrame, kind: type[Predictions], path: Path) -> None:

@@ -15,14 +15,13 @@ from pydantic import Field
 
 from deepsmile.digest import digest_of, digest_of_file
 from deepsmile.frozen import Frozen
-from deepsmile_training.cohorts.cohort import Cohort
+from deepsmile_training.cohorts.cohort import PROBABILITY, Cohort
 from deepsmile_training.cohorts.labels import FoldLabels, resolve_labels
 from deepsmile_training.cohorts.sealed import Sealed, read_sealed
 from deepsmile_training.cohorts.splits import PARTS
 from deepsmile_training.encoders.checkpoint import load_checkpoint
 from deepsmile_training.encoders.tile_encoder import on_fastest
 from deepsmile_training.evidence.noting import note_tests
-from deepsmile_training.evidence.reading import CLASS
 from deepsmile_training.evidence.subgroups import subgroups_of
 from deepsmile_training.experiments.starts import start_path
 from deepsmile_training.experiments.tiles import tile_store, tiles_of
@@ -223,7 +222,9 @@ def _predictions(scored: Scored, labels: FoldLabels, cohort: Cohort, part: str) 
 
     Of two classes `p` is the second's.
     """
-    names = ["p"] if len(labels.classes) == 2 else [f"{CLASS}{name}" for name in labels.classes]
+    names = (
+        ["p"] if len(labels.classes) == 2 else [f"{PROBABILITY}{name}" for name in labels.classes]
+    )
     columns = {
         "patient": scored.patients,
         "y": [labels.of[name] for name in scored.patients],
@@ -231,5 +232,4 @@ def _predictions(scored: Scored, labels: FoldLabels, cohort: Cohort, part: str) 
         "part": part,
     }
     groups = subgroups_of([cohort.by_name[name] for name in scored.patients])
-    others = {name: values for name, values in groups.items() if name not in columns}
-    return pd.DataFrame(columns | others)
+    return pd.DataFrame(columns | groups)
