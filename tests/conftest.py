@@ -1,6 +1,7 @@
 """Fixtures that many tests share: a bundle, a slide, a reader."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,10 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("repeatable")
 """Equal runs try equal examples, and a busy machine fails none of them."""
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""Under nohup, or behind `&` in a script, all that the tests start would be deaf to them too."""
 
 SERVERS = {"service", "slow_service", "queue"}
 """Fixtures that start processes."""
