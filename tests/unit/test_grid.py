@@ -88,6 +88,11 @@ def test_the_origin_is_given_in_microns() -> None:
     assert (grid.columns, grid.rows) == (1, 2)
 
 
+def test_the_origin_counts_each_axis_by_its_own_pixels() -> None:
+    grid = lay_grid(Level(10_240, 10_240), Mpp(0.25, 0.5, ""), rule(origin=(128.0, 64.0)))
+    assert grid.origin_l0 == (512.0, 128.0)
+
+
 @pytest.mark.parametrize("edge", ["drop", "pad"])
 def test_an_origin_beyond_the_slide_leaves_no_tiles(edge: str) -> None:
     grid = lay_grid(Level(1000, 1000), Mpp(0.5, 0.5, ""), rule(edge, (9999.0, 0.0)))
@@ -95,9 +100,8 @@ def test_an_origin_beyond_the_slide_leaves_no_tiles(edge: str) -> None:
 
 
 def test_a_slide_of_more_tiles_than_any_glass_holds_is_refused() -> None:
-    side = math.isqrt(MAX_TILES)
-    allowed = lay_grid(Level(side * 512, side * 512), Mpp(0.5, 0.5, ""), rule())
-    assert allowed.size == side**2
+    allowed = lay_grid(Level(400 * 512, 250 * 512), Mpp(0.5, 0.5, ""), rule())
+    assert allowed.size == MAX_TILES == 100_000
     with pytest.raises(SlideTooLarge, match="make 317 x 317 tiles"):
         lay_grid(Level(317 * 512, 317 * 512), Mpp(0.5, 0.5, ""), rule())
 
@@ -106,6 +110,12 @@ def test_a_slide_of_more_tiles_than_any_glass_holds_is_refused() -> None:
 def test_a_plausible_mpp_of_the_file_is_believed(mpp: tuple[float, float]) -> None:
     found = Mpp(*mpp, "aperio")
     assert resolve_mpp(found, None, RULE) is found
+
+
+def test_the_bounds_themselves_are_believed() -> None:
+    found = Mpp(0.25, 0.5, "aperio")
+    assert resolve_mpp(found, None, RULE.model_copy(update={"max_anisotropy": 2.0})) is found
+    assert [resolve_mpp(None, mpp, RULE).x for mpp in (0.05, 20.0)] == [0.05, 20.0]
 
 
 @pytest.mark.parametrize(
