@@ -128,6 +128,22 @@ def test_a_level_whose_sides_were_rounded_is_still_one(sides: tuple[int, int]) -
     assert cutter.downsample == (4443 / sides[0], 3567 / sides[1])
 
 
+@pytest.mark.parametrize("sides", [((100_000, 1000), (3125, 31)), ((1000, 100_000), (31, 3125))])
+def test_one_side_tells_of_a_long_strip_that_its_level_was_rounded(
+    sides: tuple[tuple[int, int], ...],
+) -> None:
+    """31 for 31.25: by that side the other would be 3100."""
+    cutter = cutter_of(blank(*sides), Mpp(0.5, 0.5, ""), tile_rule(size_px=8), pixel_rule())
+    assert cutter.level == 1
+
+
+@pytest.mark.parametrize("sides", [(300, 460), (460, 300)])
+def test_a_crop_is_halved_only_where_both_sides_allow_it(sides: tuple[int, int]) -> None:
+    crop, tile = noise(*sides), np.empty((224, 224, 3), np.uint8)
+    resample(crop, tile)
+    np.testing.assert_array_equal(tile, cv2.resize(crop, (224, 224)))
+
+
 @settings(max_examples=20)
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), min_size=1, max_size=12, unique=True),
