@@ -140,6 +140,15 @@ def test_a_budget_is_used_up_to_the_last_tile(most: int) -> None:
     assert len(tiles) == count.kept == most
 
 
+@pytest.mark.parametrize("most", [5, 10, 20])
+def test_a_budget_is_kept_where_most_candidates_are_glass(most: int) -> None:
+    """They are decoded in several goes, each of no more than what is still missing."""
+    changes = {"budget": budget(most), "tissue": tissue_rule(1.0)}
+    tiles, count, _ = read_all(slide_of(3, 0.4), contract(**changes))
+    assert len(tiles) == count.kept == most
+    assert 2 * most < count.decoded < 144
+
+
 def test_a_budget_beyond_the_tissue_gives_all_of_it() -> None:
     slide = slide_of()
     everything, _, _ = read_all(slide, contract())
