@@ -5,7 +5,6 @@ environment as DEEPSMILE_<NAME>, e.g. DEEPSMILE_DATA_DIR=/srv/deepsmile.
 """
 
 import json
-import re
 from math import inf
 from pathlib import Path
 from tempfile import gettempdir
@@ -22,6 +21,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from deepsmile.addresses import check_broker, check_database, check_triton
 from deepsmile.backends.onnx import available_cores
 from deepsmile.bundle import bundle_names
 from deepsmile.digest import digest_of
@@ -35,11 +35,16 @@ MAX_SOCKET_PATH = 100
 LOCAL_BATCH, TRITON_BATCH = 4, 16
 FEWEST_IN_FLIGHT = 8
 """While the server computes one batch it must have the next."""
-DATABASES = ("sqlite", "postgresql")
-EXAMPLE_URL = "postgresql+psycopg://USER:PASSWORD@HOST/NAME"
-HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
 LONGEST_S = 1e9
 """Some thirty years; clocks of threads and sockets end not long after."""
+
+UNASKED = "default_factory_not_called"
+"""What pydantic says of a default that depends on values which were told already."""
+CHECKS = {
+    "database_url": check_database,
+    "broker_url": check_broker,
+    "triton_url": check_triton,
+}
 
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
 Pause = Annotated[float, Field(ge=0, le=LONGEST_S, allow_inf_nan=False)]
@@ -72,7 +77,8 @@ class Settings(BaseSettings):
     database_url: str = ""
     """SQLAlchemy URL; empty: SQLite in the data directory."""
     broker_url: str = ""
-    """Redis or Valkey URL; empty: the embedded server's socket in the data directory."""
+    """URL of a Redis or Valkey (`redis`, `rediss` or `redis+socket`); empty: the embedded server's
+    socket in the data directory."""
     model_repository: Path = Field(default_factory=shipped_repository)
     """Bundles and models, laid out as Triton wants; by default the one that came with the code."""
     default_bundle: str = Field(default_factory=_only_bundle)
@@ -150,7 +156,7 @@ class Settings(BaseSettings):
             return handler(given)
         except ValidationError as error:
             raise RequestInvalid(
-                "; ".join(map(_complaint, error.errors())),
+                "; ".join(_complaint(one) for one in error.errors() if one["type"] != UNASKED),
                 hint="Correct the environment variable; docs/operations.md has every setting.",
             ) from error
 
@@ -164,19 +170,11 @@ class Settings(BaseSettings):
         except json.JSONDecodeError as error:
             raise ValueError('should be a JSON list, such as ["/slides"]') from error
 
-    @field_validator("database_url")
+    @field_validator("database_url", "broker_url", "triton_url")
     @classmethod
-    def _usable(cls, given: str) -> str:
+    def _reachable(cls, given: str, field: ValidationInfo) -> str:
         if given:
-            _check_database(given)
-        return given
-
-    @field_validator("triton_url")
-    @classmethod
-    def _reachable(cls, given: str) -> str:
-        found = HOST_PORT.fullmatch(given)
-        if given and not (found and 0 < int(found[2]) < 1 << 16):
-            raise ValueError("should be HOST:PORT of a gRPC service, such as 127.0.0.1:8001")
+            CHECKS[str(field.field_name)](given)
         return given
 
     @field_validator("heartbeat_s")
@@ -257,24 +255,6 @@ class Settings(BaseSettings):
             reserve_bytes=self.disk_reserve_bytes,
         )
         return Reader(limits, self.batch)
-
-
-def _check_database(url: str) -> None:
-    """Raises ValueError, without the URL: we cannot use such a database, or not here."""
-    from sqlalchemy.engine import make_url  # most commands need no database, and it takes 0.2 s
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        found = make_url(url)
-        dialect = found.get_dialect()
-    except (ArgumentError, ValueError):
-        dialect = None
-    if dialect is None or dialect.is_async or found.get_backend_name() not in DATABASES:
-        raise ValueError(f"should be a URL of SQLite or PostgreSQL, such as {EXAMPLE_URL}")
-    try:
-        dialect.import_dbapi()
-    except ImportError as error:
-        raise ValueError(f"{error.name} is missing: pip install 'deepsmile[postgres]'") from error
 
 
 def settings_or_exit() -> Settings:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from deepsmile.backends.onnx import CPU, CUDA, execution_providers
-from deepsmile.cli.doctor import examine, execution_provider
+from deepsmile.broker import Broker
+from deepsmile.cli.doctor import Finding, examine, execution_provider
 from deepsmile.settings import Settings
 from tests.making import make_bundle, tissue_image, write_svs
 from tests.shell import ABSTAINED, ERROR, OK, Run
@@ -118,6 +119,25 @@ def test_doctor_finds_a_broken_bundle(
     code, out, _ = run("doctor")
     assert code == ERROR
     assert "tiny.card.md is missing" in out
+
+
+def test_doctor_asks_the_broker_that_was_named(tmp_path: Path) -> None:
+    socket = tmp_path / "valkey.sock"
+    settings = Settings(broker_url=f"redis+socket://{socket}")
+
+    def found() -> Finding:
+        return next(one for one in examine(settings) if one.what.endswith("broker"))
+
+    broker = Broker(socket)
+    broker.start()
+    try:
+        assert (found().what, found().state) == ("broker", "ok")
+        assert found().found == "answers; 0 messages wait"
+    finally:
+        broker.stop()
+    assert found().state == "broken"
+    assert found().found.startswith("the broker does not answer: ")
+    assert "DEEPSMILE_BROKER_URL" in found().advice
 
 
 def test_doctor_misses_the_default_bundle(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

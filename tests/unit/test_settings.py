@@ -117,6 +117,32 @@ def test_a_database_that_we_cannot_use_is_told_with_an_example(url: str) -> None
 
 @pytest.mark.parametrize(
     "url",
+    ["secret", "secret:6379", "redos://:secret@host", "redis://:secret@host:65536",
+     "redis://:secret@host:0", "redis://:secret@host:port", "redis://:secret@:6379",
+     "redis://:secret@host/name", "redis://:secret@host/0/1", "redis://:secret@[::1",
+     "redis+socket://secret", "redis+socket://secret/sock", "redis+socket:///",
+     "amqp://u:secret@host"],
+)  # fmt: skip
+def test_a_broker_that_we_cannot_use_is_told_with_an_example_and_nothing_else(url: str) -> None:
+    with pytest.raises(RequestInvalid) as told:
+        Settings(broker_url=url)
+    assert told.value.detail == (
+        "DEEPSMILE_BROKER_URL: should be a URL of Redis or Valkey,"
+        " such as redis://:PASSWORD@HOST:6379/0"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "redis://host", "redis://host/", "rediss://u:p@valkey.svc:6380/15", "redis://[::1]:6379/0",
+     "redis+socket:///run/valkey.sock", "redis+socket:///run/valkey.sock?virtual_host=1"],
+)  # fmt: skip
+def test_a_broker_is_a_host_or_a_socket(url: str) -> None:
+    assert Settings(broker_url=url).broker_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
     ["http://secret:8001", "secret", "secret:", ":8001", "secret:0", "secret:65536", "secret:http",
      "secret:8001/", "u@secret:8001", "grpc://secret:8001", "secret :8001", "::1:8001"],
 )  # fmt: skip

