@@ -78,3 +78,20 @@ def test_no_worker_outlives_its_table(
     assert ("Stopped; " in said) == (code > 0)
     assert "Traceback" not in said
     assert not list(tmp_path.glob("cells/*/result.json"))
+
+
+def test_a_killed_worker_ends_its_table_with_what_to_do(prepared: Prepared, tmp_path: Path) -> None:
+    with start(prepared, tmp_path, 2) as running:
+        wait_for_cells(running, tmp_path, 2)
+        children = psutil.Process(running.pid).children(recursive=True)
+        workers = [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+        assert len(workers) == 2
+        workers[0].kill()
+        said = running.communicate(timeout=60)[1]
+        gone, alive = psutil.wait_procs(children, timeout=20)
+    assert [one for one in alive if is_alive(one)] == []
+    assert len(gone) + len(alive) == len(children)
+    assert running.returncode == 1
+    assert "request_invalid: a worker was killed" in said
+    assert "fewer --workers" in said
+    assert "Traceback" not in said

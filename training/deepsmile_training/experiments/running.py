@@ -6,12 +6,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
 from types import FrameType
 
+from deepsmile.errors import RequestInvalid
 from deepsmile_training.experiments.cells import Cell, Result, run_cell
 from deepsmile_training.prepared.prepared import Prepared
 from deepsmile_training.pretraining.stopping import STOPPING
@@ -24,6 +26,9 @@ def run_cells(
 
     The first cell that fails ends the run, and those that began are finished; Ctrl-C, a signal to
     exit, and the end of this process end its workers at once. All that is done is kept.
+
+    Raises:
+        RequestInvalid: a worker was killed, and the others ended with it.
     """
     found: dict[Cell, Result] = {}
     unique = list(dict.fromkeys(cells))
@@ -73,6 +78,12 @@ def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
         except (KeyboardInterrupt, SystemExit):
             end.close()
             raise
+        except BrokenProcessPool as error:
+            end.close()  # the others ignore the signal that the pool sends them
+            raise RequestInvalid(
+                "a worker was killed, as happens to large ones where memory ends",
+                hint="Run it again with fewer --workers: it goes on with what is done.",
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
