@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from deepsmile.errors import DeepSmileError
+from deepsmile.errors import DeepSmileError, RequestInvalid
 from deepsmile_training.pretraining.config import Running
 from deepsmile_training.pretraining.order import Parts
 from deepsmile_training.pretraining.stopping import STOPPING
+
+LOST = "DataLoader worker (pid"
 
 
 class Tiles(Protocol):
@@ -75,6 +78,25 @@ def load(tiles: Tiles, parts: Parts, running: Running, *, pinned: bool) -> Itera
         if isinstance(part, DeepSmileError):
             raise part
         yield part
+
+
+@contextmanager
+def naming_lost_workers() -> Iterator[None]:
+    """Tell what torch raises, wherever this process is, when one that reads tiles is killed.
+
+    Raises:
+        RequestInvalid
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith(LOST):
+            raise
+        raise RequestInvalid(
+            f"a process that reads tiles was lost: {str(error).strip()}",
+            hint="Fewer running.workers need less memory, shared memory too; given again, the run"
+            " goes on from its last checkpoint.",
+        ) from error
 
 
 def _begin(worker: int) -> None:

@@ -19,7 +19,7 @@ from deepsmile.digest import digest_of_file
 from deepsmile.disk import alone, write_file
 from deepsmile_training.cohorts.untouched import hashed_slide
 from deepsmile_training.encoders.checkpoint import save_checkpoint
-from deepsmile_training.pretraining.loading import Tiles
+from deepsmile_training.pretraining.loading import Tiles, naming_lost_workers
 from deepsmile_training.pretraining.logbook import read_log
 from deepsmile_training.pretraining.loop import Run, Trainer, train, trainer_of
 from deepsmile_training.pretraining.methods import joins_batch_norms
@@ -43,7 +43,7 @@ def pretrain(
 
     Raises:
         RequestInvalid: the folder holds another run, or one that is under way; the tiles do not
-            do, or the loss is not finite.
+            do, the loss is not finite, or a process that reads tiles was killed.
         StorageFull
     """
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,8 @@ def pretrain(
         for _ in range(trainer.step):
             advance()
         keep = partial(_keep_encoder, trainer)
-        train(trainer, stopping, advance=advance, prober=prober, keep=keep)
+        with naming_lost_workers():
+            train(trainer, stopping, advance=advance, prober=prober, keep=keep)
         ended = trainer.step == trainer.order.steps
         if ended and run.world.leads:
             _write_encoder(trainer, run.folder / ENCODER)
