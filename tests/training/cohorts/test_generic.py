@@ -144,6 +144,51 @@ def test_patients_who_may_be_one_are_refused_unless_they_are_said_to_differ(
     assert len(generic(tmp_path, *rows, distinct=True).patients) == 3
 
 
+@pytest.mark.parametrize("role", ["label", "site", "strata"])
+def test_groups_that_may_be_one_are_refused_unless_they_are_said_to_differ(
+    tmp_path: Path, role: str
+):
+    """A class of typing errors; a site on both sides of a split; a subgroup cut in two."""
+    path = tmp_path / "own.csv"
+    columns = {
+        "label": Columns(labels={"group": ()}),
+        "site": Columns(labels={"status": ()}, site="group"),
+        "strata": Columns(labels={"status": ()}, strata=("group",)),
+    }[role]
+    rows = ("p1,a,neg,North", "p2,b,pos,north ", "p3,c,pos,South")
+    write_lines(path, "patient,slide,status,group", *rows)
+    told = "values of group that may be one: 'North' and 'north'"
+    with pytest.raises(CohortInvalid, match=told) as caught:
+        read_cohort(path, columns)
+    assert "--distinct" in caught.value.hint
+    apart = columns.model_copy(update={"distinct": True})
+    assert len(read_cohort(path, apart).patients) == len(rows)
+
+
+def test_a_value_that_is_no_given_class_is_told_as_that(tmp_path: Path):
+    rows = ("p1,a,x,neg,1", "p2,b,x,pos,1", "p3,c,x,Pos,1")
+    with pytest.raises(CohortInvalid, match="Pos is none of neg, pos"):
+        generic(tmp_path, *rows, labels={"stage": ("neg", "pos")})
+
+
+def test_numbers_are_not_spelled(tmp_path: Path):
+    rows = ("p1,a,x,I,50", "p2,b,x,II,050")
+    cohort = generic(tmp_path, *rows, scores=("age",), strata=("age",))
+    assert [one.scores["age"] for one in cohort.patients] == [50.0, 50.0]
+
+
+def test_a_label_whose_cells_are_all_empty_is_told(tmp_path: Path):
+    with pytest.raises(CohortInvalid, match="label stage: every cell is empty"):
+        generic(tmp_path, "p1,a,x,,1", "p2,b,x,,1")
+
+
+def test_a_table_of_nobody_is_told_and_why(tmp_path: Path):
+    with pytest.raises(CohortInvalid, match=r"own: no patient is left$"):
+        generic(tmp_path)
+    with pytest.raises(CohortInvalid, match=r"no patient is left; .* no slide: 1$"):
+        generic(tmp_path, "p1,,x,I,1")
+
+
 def test_patients_who_differ_by_more_are_two(tmp_path: Path):
     names = ("10", "100", "1", "P-1", "P1", "P01-2", "P1-20", "a", "b")
     rows = [f"{name},s{k},x,{'I' * (1 + k % 2)},1" for k, name in enumerate(names)]

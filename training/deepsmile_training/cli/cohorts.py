@@ -93,7 +93,7 @@ def cohort_generic(
         bool,
         typer.Option(
             "--distinct",
-            help="Patients differ whose names differ in case, spaces or leading zeros alone.",
+            help="Names, and groups, differ that do so in case, spaces or leading zeros alone.",
         ),
     ] = False,
 ) -> None:

@@ -94,7 +94,8 @@ def load_cohort(path: Path) -> Cohort:
 def _check_names(cohort: Cohort) -> None:
     names = [patient.name for patient in cohort.patients]
     if not names:
-        raise CohortInvalid(f"{cohort.name}: no patient is left; {cohort.notes}")
+        why = "".join(f"; {note}: {count}" for note, count in cohort.notes.items())
+        raise CohortInvalid(f"{cohort.name}: no patient is left{why}")
     if names != sorted(set(names)):
         raise CohortInvalid(f"{cohort.name}: patients are listed twice or out of order")
     slides = Counter(slide for patient in cohort.patients for slide in patient.slides)
@@ -130,6 +131,8 @@ def _check_classes(cohort: Cohort, label: str, classes: tuple[str, ...]) -> None
     strange = sorted(found - set(classes))
     if strange:
         raise CohortInvalid(f"label {label}: {some(strange)} is none of {', '.join(classes)}")
+    if not classes:
+        raise CohortInvalid(f"label {label}: every cell is empty")
     if len(set(classes)) < max(2, len(classes)):
         raise CohortInvalid(f"label {label} has one class only: {', '.join(classes)}")
     absent = [name for name in classes if name not in found]

@@ -36,13 +36,21 @@ class Columns(Record):
     missing_in: dict[str, frozenset[str]] = Field(default_factory=dict)
     """Column to further cells of it that say nothing."""
     distinct: bool = False
-    """Patients whose names differ in case, spaces or leading zeros alone are not one."""
+    """Patients, sites, strata and classes that differ in case, spaces or leading zeros alone are
+    not one."""
 
     @property
     def needed(self) -> tuple[str, ...]:
         """Every column that the table must have."""
         optional = [column for column in (self.slide, self.site) if column]
         return (self.patient, *optional, *self.labels, *self.numbers, *self.strata)
+
+    @property
+    def grouping(self) -> tuple[str, ...]:
+        """Columns that say who belongs together: of labels those whose classes are not given."""
+        open_labels = [label for label, classes in self.labels.items() if not classes]
+        columns = [*open_labels, *self.strata, *([self.site] if self.site else [])]
+        return tuple(column for column in columns if column not in self.numbers)
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -65,8 +73,8 @@ class Columns(Record):
 def read_cohort(path: Path, columns: Columns, *, name: str | None = None) -> Cohort:
     """A cohort from a CSV, TSV or XLSX file; with a column of slides, of those who have one.
 
-    Raises CohortInvalid where the rows of a patient disagree, a row has no patient, two patients
-    may be one, or a label has a value that is none of its classes.
+    Raises CohortInvalid where the rows of a patient disagree, a row has no patient, two patients,
+    sites, strata or classes may be one, or a label has a value that is none of its classes.
     """
     table = read_table(path, columns.needed)[list(dict.fromkeys(columns.needed))]
     rows, notes = _without_missing(rows_of(table), columns)
@@ -77,7 +85,10 @@ def read_cohort(path: Path, columns: Columns, *, name: str | None = None) -> Coh
     for row in rows:
         of.setdefault(row[columns.patient], []).append(row)
     if not columns.distinct:
-        _refuse_two_spellings(of)
+        _refuse_two_spellings("patients who may be one", of)
+        for column in columns.grouping:
+            cells = {row[column] for row in rows if column in row}
+            _refuse_two_spellings(f"values of {column} that may be one", sorted(cells))
     everyone = [_patient(who, its, columns) for who, its in of.items()]
     patients = [one for one in everyone if one.slides or not columns.slide]
     left_out = len(everyone) - len(patients)
@@ -116,8 +127,8 @@ def _without_missing(
     return kept, {f"cells of {column} taken for missing": blank[column] for column in nothing}
 
 
-def _refuse_two_spellings(names: Iterable[str]) -> None:
-    """Raises CohortInvalid where spreadsheets or typing may have made two patients of one."""
+def _refuse_two_spellings(what: str, names: Iterable[str]) -> None:
+    """Raises CohortInvalid where spreadsheets or typing may have made two of one."""
     spelled: dict[str, list[str]] = defaultdict(list)
     for name in names:
         plain = "".join(normalize("NFC", name).casefold().split())
@@ -125,8 +136,8 @@ def _refuse_two_spellings(names: Iterable[str]) -> None:
     alike = [" and ".join(map(repr, each)) for each in spelled.values() if len(each) > 1]
     if alike:
         raise CohortInvalid(
-            f"patients who may be one: {some(alike)}",
-            hint="Spell each patient in one way in the table; if they do differ, say --distinct.",
+            f"{what}: {some(alike)}",
+            hint="Spell each in one way in the table; if they do differ, say --distinct.",
         )
 
 

@@ -39,7 +39,8 @@ def read_table(path: Path, columns: Iterable[str] = ()) -> pd.DataFrame:
             hint='Save it as UTF-8; in Excel as "CSV UTF-8 (Comma delimited)".',
         ) from error
     except (OSError, ValueError, BadZipFile, KeyError) as error:
-        raise CohortInvalid(f"{path.name}: not a table that can be read: {error}") from error
+        told = str(error).strip()
+        raise CohortInvalid(f"{path.name}: not a table that can be read: {told}") from error
     _check_header(header, path.name)
     table.columns = table.columns.astype(str).str.strip()
     missing = [column for column in columns if column not in table.columns]
