@@ -26,7 +26,7 @@ def _is_broker(url: str) -> bool:
         return False
     if parts.scheme == "redis+socket":
         return not parts.netloc and len(parts.path) > 1
-    number = parts.path.removeprefix("/")
+    number = parts.path.removeprefix("/").removeprefix("/")  # Celery's examples end in //
     whole = bool(parts.hostname) and port != 0 and (not number or number.isdecimal())
     return parts.scheme in ("redis", "rediss") and whole
 

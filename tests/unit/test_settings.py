@@ -134,7 +134,7 @@ def test_a_broker_that_we_cannot_use_is_told_with_an_example_and_nothing_else(ur
 
 @pytest.mark.parametrize(
     "url",
-    ["", "redis://host", "redis://host/", "rediss://u:p@valkey.svc:6380/15", "redis://[::1]:6379/0",
+    ["", "redis://host", "redis://host/", "redis://host:6379//", "rediss://u:p@valkey.svc:6380/15", "redis://[::1]:6379/0",
      "redis+socket:///run/valkey.sock", "redis+socket:///run/valkey.sock?virtual_host=1"],
 )  # fmt: skip
 def test_a_broker_is_a_host_or_a_socket(url: str) -> None:
